@@ -1,0 +1,2 @@
+//! The binary `firebrick`.
+fn main() {}

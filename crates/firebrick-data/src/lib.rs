@@ -1,0 +1,1 @@
+//! Image folders, IDX files, decoding, splits and an ordered parallel loader.

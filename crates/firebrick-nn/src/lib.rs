@@ -1,0 +1,1 @@
+//! Layers, blocks, heads and losses: what acts on activations.

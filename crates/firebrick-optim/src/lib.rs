@@ -1,0 +1,1 @@
+//! Optimizers with every hyper-parameter named: what acts on parameters and gradients.

@@ -1,0 +1,1 @@
+//! The training loop: fit, evaluate, predict; callbacks, metrics, history and curves.

@@ -1,0 +1,1 @@
+//! Model architectures, their metadata, pretrained weights and model packages.

@@ -1,0 +1,1 @@
+//! Deep learning on Burn: pretrained backbones, exact augmentation, a training loop you can trust.

@@ -1,0 +1,1 @@
+//! Programs against the library, one a file.
