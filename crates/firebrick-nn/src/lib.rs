@@ -1,1 +1,39 @@
 //! Layers, blocks, heads and losses: what acts on activations.
+//!
+//! Everything here is a plain [burn] module: `#[derive(Module)]`, `f32` tensors whose backend is their
+//! device's, shapes written `[batch, channels, height, width]`. What burn already has is used as it is;
+//! this crate adds what a model zoo and a training loop need around it:
+//!
+//! - [`Network`]: a module from a batch of inputs to a batch of logits, which is all the training loop asks for
+//! - [`ConvNormAct`]: convolution + BatchNorm + activation, the brick of every convolutional backbone
+//! - [`ClassifierHead`]: pooled features to logits, with hidden layers if wanted
+//! - [`Initializer`]: seeded initial weights, the same on every backend
+//! - [`cross_entropy`]: the loss from logits
+//! - [`LayerSummary`]: what a layer costs, for tables of shapes, parameters and multiply-adds
+//!
+//! ```
+//! use burn::tensor::{Device, Tensor};
+//! use firebrick_nn::{HeadConfig, Network};
+//!
+//! # #[allow(deprecated)]
+//! let device = Device::ndarray();
+//! let head = HeadConfig::new(1280, 10).with_hidden([128]).init(0, &device);
+//! let logits = head.forward(Tensor::<2>::zeros([32, 1280], &device));
+//! assert_eq!(logits.dims(), [32, 10]);
+//! ```
+
+mod activation;
+mod conv_norm_act;
+mod cross_entropy;
+mod head;
+mod initializer;
+mod network;
+mod summary;
+
+pub use activation::Activation;
+pub use conv_norm_act::{ConvNormAct, ConvNormActConfig};
+pub use cross_entropy::cross_entropy;
+pub use head::{ClassifierHead, HeadConfig};
+pub use initializer::{Initializer, seed_of};
+pub use network::Network;
+pub use summary::LayerSummary;

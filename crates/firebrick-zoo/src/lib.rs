@@ -1,1 +1,37 @@
 //! Model architectures, their metadata, pretrained weights and model packages.
+//!
+//! - [`models`] and [`find`]: the table of architectures with paper, licence, size and published accuracy
+//! - [`create`]: an architecture with first weights; [`load_pretrained`]: with published ones
+//! - [`Classifier`]: a backbone and a head; its features, pooled features or logits
+//! - [`Checkpoint`]: weights from `.pth` and `.safetensors` files, checked name by name before any is used
+//! - [`Package`]: a trained model in one safetensors file that says what it is
+//!
+//! ```no_run
+//! use firebrick_zoo::{CreateOptions, find, load_pretrained};
+//!
+//! # #[allow(deprecated)]
+//! let device = burn::tensor::Device::ndarray();
+//! let spec = find("mobilenet_v2")?;
+//! let model = load_pretrained(spec, &device, &mut |_, _| ())?;
+//! // A new head for ten classes, with a hidden layer of 128.
+//! let model = model.reset_head(&CreateOptions { classes: 10, hidden: vec![128], ..CreateOptions::default() }, &device);
+//! # Ok::<(), firebrick_zoo::ZooError>(())
+//! ```
+
+mod checkpoint;
+mod classifier;
+mod error;
+mod imagenet;
+mod mobilenet_v2;
+mod package;
+mod spec;
+mod weights;
+
+pub use checkpoint::{Checkpoint, Mismatch};
+pub use classifier::{Backbone, Classifier, CreateOptions, create};
+pub use error::ZooError;
+pub use imagenet::imagenet_classes;
+pub use mobilenet_v2::{InvertedResidual, MobileNetV2, MobileNetV2Config};
+pub use package::{Manifest, Package, Provenance};
+pub use spec::{Architecture, ModelSpec, WeightsSpec, find, models};
+pub use weights::{Progress, load_pretrained, locate};

@@ -1,0 +1,176 @@
+//! From pooled features to logits.
+
+use burn::module::Module;
+use burn::nn::{Dropout, DropoutConfig, Linear};
+use burn::tensor::{Device, Tensor};
+
+use crate::{Activation, Initializer, LayerSummary, Network, seed_of};
+
+/// Configuration of a [`ClassifierHead`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeadConfig {
+    features: usize,
+    classes: usize,
+    hidden: Vec<usize>,
+    activation: Activation,
+    dropout: f64,
+}
+
+impl HeadConfig {
+    /// One dense layer from `features` to `classes`, no dropout.
+    pub fn new(features: usize, classes: usize) -> Self {
+        Self { features, classes, hidden: Vec::new(), activation: Activation::Relu, dropout: 0.0 }
+    }
+
+    /// Puts dense layers of these widths, each followed by ReLU, before the last one.
+    pub fn with_hidden(mut self, hidden: impl Into<Vec<usize>>) -> Self {
+        self.hidden = hidden.into();
+        self
+    }
+
+    /// Drops this share of the features while training (Srivastava et al. 2014); 0 by default.
+    pub fn with_dropout(mut self, dropout: f64) -> Self {
+        self.dropout = dropout;
+        self
+    }
+
+    /// Makes the head on `device`; its first weights (Glorot uniform, zero bias, as Keras' `Dense`) depend on
+    /// `seed` alone.
+    ///
+    /// # Panics
+    ///
+    /// If a width is zero or `dropout` is not in `0..1`.
+    pub fn init(&self, seed: u64, device: &Device) -> ClassifierHead {
+        let mut width = self.features;
+        let mut dense = |index: usize, out: usize| {
+            assert!(width > 0 && out > 0, "a dense layer needs inputs and outputs, got {width} -> {out}");
+            let layer = Linear {
+                weight: Initializer::GlorotUniform.init(
+                    [width, out],
+                    width,
+                    out,
+                    seed_of(seed, index as u64),
+                    device,
+                ),
+                bias: Some(Initializer::Zeros.init([out], width, out, 0, device)),
+            };
+            width = out;
+            layer
+        };
+        let hidden: Vec<Linear> = self.hidden.iter().enumerate().map(|(i, &out)| dense(i, out)).collect();
+        let output = dense(hidden.len(), self.classes);
+        ClassifierHead {
+            dropout: DropoutConfig::new(self.dropout).init(),
+            hidden,
+            output,
+            activation: self.activation,
+        }
+    }
+}
+
+/// Dropout, then dense layers with an activation between them.
+#[derive(Module, Debug)]
+pub struct ClassifierHead {
+    /// Applied to the features, in training only.
+    pub dropout: Dropout,
+    /// The dense layers before the last one; weights `[in, out]`.
+    pub hidden: Vec<Linear>,
+    /// The layer that gives the logits; weights `[in, classes]`.
+    pub output: Linear,
+    /// After each hidden layer.
+    #[module(skip)]
+    pub activation: Activation,
+}
+
+impl ClassifierHead {
+    /// Number of features of an input row.
+    pub fn features(&self) -> usize {
+        self.hidden.first().unwrap_or(&self.output).weight.lazy_shape()[0]
+    }
+
+    /// Number of logits of an output row.
+    pub fn classes(&self) -> usize {
+        self.output.weight.lazy_shape()[1]
+    }
+
+    /// Widths of the hidden layers.
+    pub fn hidden_widths(&self) -> Vec<usize> {
+        self.hidden.iter().map(|layer| layer.weight.lazy_shape()[1]).collect()
+    }
+
+    /// Adds a row for each dense layer to `rows`.
+    pub fn summarize(&self, name: &str, rows: &mut Vec<LayerSummary>) {
+        let last = self.hidden.len();
+        for (index, layer) in self.hidden.iter().chain([&self.output]).enumerate() {
+            let [inputs, outputs]: [usize; 2] = layer.weight.lazy_shape().dims();
+            let products = (inputs * outputs) as u64;
+            let (path, kind) = if index < last {
+                (format!("{name}.hidden.{index}"), format!("Dense + {:?}", self.activation))
+            } else {
+                (format!("{name}.output"), "Dense".to_owned())
+            };
+            rows.push(LayerSummary {
+                name: path,
+                kind,
+                output: vec![outputs],
+                parameters: products + outputs as u64,
+                multiply_adds: products,
+            });
+        }
+    }
+}
+
+impl Network<2> for ClassifierHead {
+    /// `[batch, features]` to `[batch, classes]`.
+    fn forward(&self, inputs: Tensor<2>) -> Tensor<2> {
+        let x = self
+            .hidden
+            .iter()
+            .fold(self.dropout.forward(inputs), |x, layer| self.activation.forward(layer.forward(x)));
+        self.output.forward(x)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[allow(deprecated)]
+    fn device() -> Device {
+        Device::ndarray()
+    }
+
+    #[test]
+    fn the_articles_head_has_its_shape_and_parameters() {
+        let head = HeadConfig::new(1280, 10).with_hidden([128]).init(0, &device());
+        assert_eq!((head.features(), head.classes(), head.hidden_widths()), (1280, 10, vec![128]));
+        let mut rows = Vec::new();
+        head.summarize("head", &mut rows);
+        assert_eq!(rows.iter().map(|row| row.parameters).sum::<u64>(), 1280 * 128 + 128 + 128 * 10 + 10);
+        assert_eq!(rows.iter().map(|row| row.parameters).sum::<u64>(), head.num_params() as u64);
+        assert_eq!(head.forward(Tensor::zeros([3, 1280], &device())).dims(), [3, 10]);
+    }
+
+    #[test]
+    fn one_seed_is_one_head_and_layers_differ() {
+        let config = HeadConfig::new(4, 4).with_hidden([4]);
+        let weights = |head: &ClassifierHead| {
+            (head.hidden[0].weight.val().into_data(), head.output.weight.val().into_data())
+        };
+        let (a, b) = (weights(&config.init(1, &device())), weights(&config.init(1, &device())));
+        assert_eq!(a, b);
+        assert_ne!(a.0, a.1);
+        assert_ne!(a.0, weights(&config.init(2, &device())).0);
+    }
+
+    #[test]
+    fn dropout_acts_in_training_only() {
+        let head = HeadConfig::new(64, 2).with_dropout(0.5).init(0, &device().autodiff());
+        let x = Tensor::ones([1, 64], &device());
+        let valid = head.valid();
+        let (a, b) = (valid.forward(x.clone()), valid.forward(x.clone()));
+        assert_eq!(a.into_data(), b.into_data());
+        let x = Tensor::from_inner(x);
+        assert_ne!(head.forward(x.clone()).into_data(), head.forward(x).into_data());
+    }
+}

@@ -1,0 +1,131 @@
+//! Loss and accuracy over the epochs, as a picture.
+
+use std::path::Path;
+
+use plotters::prelude::*;
+
+use crate::file::write_atomically;
+use crate::{EpochRecord, History, TrainError};
+
+const SIZE: (u32, u32) = (960, 400);
+const TRAINING: RGBColor = RGBColor(0x1f, 0x77, 0xb4);
+const VALIDATION: RGBColor = RGBColor(0xd6, 0x27, 0x28);
+
+/// One panel: a title and its two lines.
+struct Panel {
+    title: &'static str,
+    training: fn(&EpochRecord) -> Option<f64>,
+    validation: fn(&EpochRecord) -> Option<f64>,
+    /// The most that the figure can be, if it has a bound.
+    bound: Option<f64>,
+}
+
+const PANELS: [Panel; 2] = [
+    Panel { title: "Loss", training: |r| Some(r.loss), validation: |r| r.val_loss, bound: None },
+    Panel { title: "Accuracy", training: |r| Some(r.accuracy), validation: |r| r.val_accuracy, bound: Some(1.0) },
+];
+
+/// Draws loss and accuracy of training and validation as an SVG file of two panels.
+///
+/// # Errors
+///
+/// [`TrainError::Io`] naming the file.
+pub fn write_curves(history: &History, path: &Path) -> Result<(), TrainError> {
+    let mut svg = String::new();
+    draw(history, &mut svg).map_err(|error| TrainError::io(path, "draw")(std::io::Error::other(error.to_string())))?;
+    write_atomically(path, svg.as_bytes())
+}
+
+fn draw(history: &History, svg: &mut String) -> Result<(), Box<dyn std::error::Error>> {
+    let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+    root.fill(&WHITE)?;
+    for (area, panel) in root.split_evenly((1, PANELS.len())).iter().zip(&PANELS) {
+        draw_panel(history, panel, area)?;
+    }
+    root.present()?;
+    Ok(())
+}
+
+fn draw_panel<'a>(
+    history: &History,
+    panel: &Panel,
+    area: &DrawingArea<SVGBackend<'a>, plotters::coord::Shift>,
+) -> Result<(), Box<dyn std::error::Error + 'a>> {
+    let line = |figure: fn(&EpochRecord) -> Option<f64>| -> Vec<(f64, f64)> {
+        history.epochs.iter().filter_map(|record| Some((record.epoch as f64, figure(record)?))).collect()
+    };
+    let lines = [("training", TRAINING, line(panel.training)), ("validation", VALIDATION, line(panel.validation))];
+
+    let values = lines.iter().flat_map(|(_, _, points)| points.iter().map(|point| point.1));
+    let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
+    let (low, high) = if low <= high { (low, high) } else { (0.0, 1.0) };
+    let margin = ((high - low) * 0.05).max(0.01);
+    let top = panel.bound.map_or(high + margin, |bound| bound.min(high + margin));
+    let last = history.epochs.last().map_or(2, |record| record.epoch.max(2)) as f64;
+
+    let mut chart = ChartBuilder::on(area)
+        .caption(panel.title, ("sans-serif", 20))
+        .margin(12)
+        .x_label_area_size(36)
+        .y_label_area_size(52)
+        .build_cartesian_2d(1.0..last, (low - margin).max(0.0)..top)?;
+    chart
+        .configure_mesh()
+        .x_desc("epoch")
+        .x_labels(8)
+        .x_label_formatter(&|epoch| format!("{epoch:.0}"))
+        .y_label_formatter(&|value| format!("{value:.2}"))
+        .light_line_style(TRANSPARENT)
+        .draw()?;
+    for (name, color, points) in lines {
+        if points.is_empty() {
+            continue;
+        }
+        // A single epoch has no line; its point is still seen.
+        chart.draw_series(points.iter().map(|&point| Circle::new(point, 2, color.filled())))?;
+        chart
+            .draw_series(LineSeries::new(points, color.stroke_width(2)))?
+            .label(name)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2)));
+    }
+    chart.configure_series_labels().background_style(WHITE.mix(0.85)).border_style(BLACK.mix(0.3)).draw()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn history(epochs: usize) -> History {
+        let record = |epoch: usize| EpochRecord {
+            epoch,
+            loss: 2.0 / epoch as f64,
+            accuracy: 1.0 - 0.9 / epoch as f64,
+            val_loss: Some(2.2 / epoch as f64),
+            val_accuracy: Some(1.0 - 0.95 / epoch as f64),
+            lr: 1e-3,
+            seconds: 1.0,
+        };
+        History { epochs: (1..=epochs).map(record).collect() }
+    }
+
+    #[test]
+    fn both_panels_and_both_lines_are_named() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = folder.path().join("curves.svg");
+        write_curves(&history(12), &path).expect("drawn");
+        let svg = std::fs::read_to_string(&path).expect("written");
+        for text in ["Loss", "Accuracy", "training", "validation", "epoch"] {
+            assert!(svg.contains(text), "{text} is missing");
+        }
+        assert!(svg.matches("<polyline").count() >= 4);
+    }
+
+    #[test]
+    fn no_epoch_and_one_epoch_are_drawn_too() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        for epochs in [0, 1] {
+            write_curves(&history(epochs), &folder.path().join("curves.svg")).expect("drawn");
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The loop.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use burn::optim::{GradientsParams, ModuleOptimizer};
+use burn::tensor::Tensor;
+use firebrick_nn::{Network, cross_entropy};
+
+use crate::evaluate::{Tally, argmax, evaluate, scalar};
+use crate::{BatchEnd, Batches, Callback, EpochRecord, Flow, History, TrainBegin, TrainError};
+
+/// Settings of [`fit`].
+#[derive(Clone, Debug)]
+pub struct FitOptions {
+    /// Number of epochs at most; 1 by default.
+    pub epochs: usize,
+    /// Learning rate of every step; 1e-3 by default, as Keras' and PyTorch's Adam.
+    pub learning_rate: f64,
+    /// Set from outside to end after the step in progress.
+    pub stop: Arc<AtomicBool>,
+}
+
+impl Default for FitOptions {
+    fn default() -> Self {
+        Self { epochs: 1, learning_rate: 1e-3, stop: Arc::default() }
+    }
+}
+
+/// Why a run ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Stop {
+    /// All epochs are done.
+    Completed,
+    /// A callback asked for it after this epoch, counted from 1.
+    Callback {
+        /// The last epoch.
+        epoch: usize,
+    },
+    /// The stop flag was set; the epoch in progress is not in the history.
+    Interrupted {
+        /// The epoch in progress, counted from 1.
+        epoch: usize,
+    },
+    /// The loss was no number; the weights are those before this epoch.
+    NonFiniteLoss {
+        /// The epoch, counted from 1.
+        epoch: usize,
+        /// The step in it, counted from 1; none if it was the validation after it.
+        batch: Option<usize>,
+        /// The loss.
+        loss: f64,
+    },
+}
+
+/// What a run gives.
+#[derive(Debug)]
+pub struct Outcome<N> {
+    /// In evaluation mode.
+    pub network: N,
+    /// The epochs that were finished.
+    pub history: History,
+    /// Why it ended.
+    pub stop: Stop,
+}
+
+/// Trains `network` with cross-entropy on the batches of `train`.
+///
+/// Every epoch takes all batches of `train`, a step each, and then evaluates on `validation`. Gradients are
+/// recorded for whatever parameter requires them; freeze others before (`Module::freeze_group`), or better, put
+/// a frozen part into the batches ([`Extracted`](crate::Extracted)).
+///
+/// # Errors
+///
+/// [`TrainError::OutOfRange`] for zero epochs or a learning rate that is negative or no number; whatever the
+/// batches or a callback give. A loss that is no number is an [`Outcome`], since its network is worth keeping.
+pub fn fit<const D: usize, N: Network<D>>(
+    network: N,
+    mut optimizer: ModuleOptimizer,
+    train: &mut dyn Batches<D>,
+    mut validation: Option<&mut dyn Batches<D>>,
+    options: &FitOptions,
+    callbacks: &mut [&mut dyn Callback<N>],
+) -> Result<Outcome<N>, TrainError> {
+    check(options)?;
+    let begin = TrainBegin { epochs: options.epochs, batches: train.num_batches(), samples: train.num_samples() };
+    for callback in callbacks.iter_mut() {
+        callback.on_train_begin(&begin);
+    }
+    let mut network = network.train();
+    let mut history = History::default();
+    let mut stop = Stop::Completed;
+
+    'epochs: for epoch in 1..=options.epochs {
+        let started = Instant::now();
+        // A clone would share BatchNorm's running statistics; `valid` copies them.
+        let before = network.valid();
+        let mut tally = Tally::default();
+        for (batch_index, batch) in train.epoch(epoch - 1).enumerate() {
+            let batch = batch?;
+            // The one place where the gradient's tape begins: sources give plain tensors.
+            let logits = network.forward(Tensor::from_inner(batch.inputs.clone()));
+            tally.check_labels(&batch, logits.dims()[1])?;
+            let loss = cross_entropy(logits.clone(), batch.targets(&logits.device()));
+            let loss_value = scalar(loss.clone());
+            if !loss_value.is_finite() {
+                stop = Stop::NonFiniteLoss { epoch, batch: Some(batch_index + 1), loss: loss_value };
+                network = before.train();
+                break 'epochs;
+            }
+            let gradients = GradientsParams::from_grads(loss.backward(), &network);
+            network = optimizer.step(options.learning_rate, network, gradients);
+
+            tally.add(&batch.labels, loss_value, &argmax(logits));
+            let end = BatchEnd {
+                epoch,
+                batch: batch_index + 1,
+                samples: tally.samples(),
+                loss: tally.loss(),
+                accuracy: tally.accuracy(),
+            };
+            for callback in callbacks.iter_mut() {
+                callback.on_batch_end(&end);
+            }
+            if options.stop.load(Ordering::Relaxed) {
+                stop = Stop::Interrupted { epoch };
+                break 'epochs;
+            }
+        }
+        if tally.samples() == 0 {
+            return Err(TrainError::Batches("there are no samples to train on".to_owned()));
+        }
+
+        let snapshot = network.valid();
+        let measured = match validation.as_deref_mut() {
+            Some(validation) => Some(evaluate(&snapshot, validation)?),
+            None => None,
+        };
+        if let Some(loss) = measured.as_ref().map(|m| m.loss).filter(|loss| !loss.is_finite()) {
+            stop = Stop::NonFiniteLoss { epoch, batch: None, loss };
+            network = before.train();
+            break;
+        }
+        let record = EpochRecord {
+            epoch,
+            loss: tally.loss(),
+            accuracy: tally.accuracy(),
+            val_loss: measured.as_ref().map(|m| m.loss),
+            val_accuracy: measured.as_ref().map(|m| m.accuracy),
+            lr: options.learning_rate,
+            seconds: started.elapsed().as_secs_f64(),
+        };
+        history.epochs.push(record);
+        let mut flow = Flow::Continue;
+        for callback in callbacks.iter_mut() {
+            if callback.on_epoch_end(&record, &snapshot)? == Flow::Stop {
+                flow = Flow::Stop;
+            }
+        }
+        if flow == Flow::Stop {
+            stop = Stop::Callback { epoch };
+            break;
+        }
+        if options.stop.load(Ordering::Relaxed) {
+            stop = Stop::Interrupted { epoch: epoch + 1 };
+            break;
+        }
+    }
+
+    let mut network = network.valid();
+    for callback in callbacks.iter_mut() {
+        network = callback.on_train_end(network);
+    }
+    Ok(Outcome { network, history, stop })
+}
+
+fn check(options: &FitOptions) -> Result<(), TrainError> {
+    if options.epochs == 0 {
+        return Err(TrainError::OutOfRange { field: "epochs", value: "0".to_owned(), range: "at least 1" });
+    }
+    if !options.learning_rate.is_finite() || options.learning_rate < 0.0 {
+        return Err(TrainError::OutOfRange {
+            field: "learning_rate",
+            value: options.learning_rate.to_string(),
+            range: "a number of at least 0",
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,73 @@
+//! What happened in each epoch.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{TrainError, file::write_atomically};
+
+/// Figures of one epoch. Losses and accuracies are means over samples.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpochRecord {
+    /// Counted from 1.
+    pub epoch: usize,
+    /// Mean loss over the training batches, each taken before its own step.
+    pub loss: f64,
+    /// Share of training samples that were right, each counted before its batch's step.
+    pub accuracy: f64,
+    /// Loss on the validation set after the epoch.
+    pub val_loss: Option<f64>,
+    /// Accuracy on the validation set after the epoch.
+    pub val_accuracy: Option<f64>,
+    /// Learning rate of the last step.
+    pub lr: f64,
+    /// Wall-clock time of training and validation.
+    pub seconds: f64,
+}
+
+/// The epochs of a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct History {
+    /// In order.
+    pub epochs: Vec<EpochRecord>,
+}
+
+impl History {
+    /// Writes a CSV file with the fields of [`EpochRecord`] as its columns, whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Io`] naming the file.
+    pub fn write_csv(&self, path: &Path) -> Result<(), TrainError> {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        let failed = |error: csv::Error| TrainError::io(path, "write")(error.into());
+        for record in &self.epochs {
+            writer.serialize(record).map_err(failed)?;
+        }
+        let bytes = writer.into_inner().map_err(|error| TrainError::io(path, "write")(error.into_error()))?;
+        write_atomically(path, &bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_has_a_line_an_epoch_and_its_columns() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = folder.path().join("history.csv");
+        let record = EpochRecord {
+            epoch: 1,
+            loss: 0.5,
+            accuracy: 0.75,
+            val_loss: Some(0.25),
+            val_accuracy: None,
+            lr: 1e-4,
+            seconds: 2.0,
+        };
+        History { epochs: vec![record] }.write_csv(&path).expect("written");
+        let text = std::fs::read_to_string(path).expect("written");
+        assert_eq!(text, "epoch,loss,accuracy,val_loss,val_accuracy,lr,seconds\n1,0.5,0.75,0.25,,0.0001,2.0\n");
+    }
+}

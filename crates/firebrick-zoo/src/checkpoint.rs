@@ -1,0 +1,164 @@
+//! Weights from files, checked name by name before any is used.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use burn::module::Module;
+use burn::store::burn_pack::Tensor as StoredTensor;
+use burn::store::pytorch_reader::{PickleError, PytorchError, PytorchReader};
+use burn::store::{BurnToPyTorchAdapter, ModuleSnapshot, ModuleStore, PyTorchToBurnAdapter, SafetensorsStore, bridge};
+
+use crate::spec::nearest;
+use crate::{Classifier, ZooError};
+
+/// The tensors of a file by name; their bytes are read when they are used.
+pub struct Checkpoint {
+    path: PathBuf,
+    tensors: BTreeMap<String, StoredTensor>,
+}
+
+impl Checkpoint {
+    /// Reads the table of a `.safetensors` file or a PyTorch checkpoint (zip or legacy; no pickle is run).
+    ///
+    /// # Errors
+    ///
+    /// [`ZooError::Io`], [`ZooError::Unreadable`] or [`ZooError::HostilePickle`].
+    pub fn read(path: &Path) -> Result<Self, ZooError> {
+        // A clear message for the commonest mistake, before a reader words it its own way.
+        let length = std::fs::metadata(path).map_err(ZooError::io(path, "read"))?.len();
+        if length == 0 {
+            return Err(unreadable(path, "it is empty"));
+        }
+        let tensors = if path.extension().is_some_and(|extension| extension == "safetensors") {
+            let mut store = SafetensorsStore::from_file(path);
+            store.get_all_tensors().map_err(|error| unreadable(path, error))?.clone()
+        } else {
+            let reader = PytorchReader::new(path).map_err(|error| match error {
+                PytorchError::Pickle(PickleError::UnsupportedType(what)) => {
+                    ZooError::HostilePickle { path: path.to_owned(), what }
+                }
+                other => unreadable(path, other),
+            })?;
+            reader.into_tensors().into_iter().map(|(name, tensor)| (name, bridge::from_pytorch(tensor))).collect()
+        };
+        Ok(Self { path: path.to_owned(), tensors })
+    }
+
+    /// Names of the tensors, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// Gives `model` these weights, all of them or none.
+    ///
+    /// Names are the published ones (torchvision's), layouts PyTorch's. BatchNorm's `num_batches_tracked`
+    /// counts steps and is passed over.
+    ///
+    /// # Errors
+    ///
+    /// [`ZooError::Mismatch`] lists what is missing, extra and misshapen; [`ZooError::Unreadable`] if the
+    /// file is shorter than its table says. The model is consumed, so that no half-loaded one is left.
+    pub fn load_into(mut self, model: Classifier, name: &str) -> Result<Classifier, ZooError> {
+        let mut model = model;
+        let expected = model.collect(None, Some(Box::new(BurnToPyTorchAdapter)), true);
+        let mut mismatch = Mismatch::default();
+        let mut wanted = Vec::with_capacity(expected.len());
+        for parameter in expected {
+            let published = model.published_name(&parameter.name).unwrap_or_else(|| parameter.name.clone());
+            match self.tensors.remove(&published) {
+                None => mismatch.missing.push(published),
+                Some(found) if found.shape != parameter.shape => mismatch.misshapen.push(Misshapen {
+                    name: published,
+                    expected: parameter.shape.to_vec(),
+                    found: found.shape.to_vec(),
+                }),
+                Some(mut found) => {
+                    found.name = parameter.name;
+                    wanted.push(found);
+                }
+            }
+        }
+        mismatch.extra =
+            self.tensors.into_keys().filter(|name| !name.ends_with(".num_batches_tracked")).collect();
+        if !mismatch.is_empty() {
+            return Err(ZooError::Mismatch { path: self.path, model: name.to_owned(), mismatch: Box::new(mismatch) });
+        }
+        let result = model.apply(wanted, None, Some(Box::new(PyTorchToBurnAdapter)), true);
+        if let Some(error) = result.errors.first() {
+            return Err(unreadable(&self.path, error));
+        }
+        debug_assert!(result.missing.is_empty(), "{:?}", result.missing);
+        Ok(model)
+    }
+}
+
+fn unreadable(path: &Path, reason: impl fmt::Display) -> ZooError {
+    ZooError::Unreadable { path: path.to_owned(), reason: reason.to_string() }
+}
+
+/// How a checkpoint's tensors differ from a model's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mismatch {
+    /// Tensors that the model has and the checkpoint lacks.
+    pub missing: Vec<String>,
+    /// Tensors that the checkpoint has and the model lacks.
+    pub extra: Vec<String>,
+    /// Tensors of another shape.
+    pub misshapen: Vec<Misshapen>,
+}
+
+/// A tensor whose shape is not the model's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misshapen {
+    /// Name in the checkpoint.
+    pub name: String,
+    /// The model's shape.
+    pub expected: Vec<usize>,
+    /// The checkpoint's shape.
+    pub found: Vec<usize>,
+}
+
+impl Mismatch {
+    fn is_empty(&self) -> bool {
+        self.missing.is_empty() && self.extra.is_empty() && self.misshapen.is_empty()
+    }
+}
+
+/// How many names of a kind a message lists.
+const LISTED: usize = 5;
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let more = |f: &mut fmt::Formatter<'_>, count: usize| match count.saturating_sub(LISTED) {
+            0 => Ok(()),
+            rest => writeln!(f, "    and {rest} more"),
+        };
+        let extra: BTreeSet<&str> = self.extra.iter().map(String::as_str).collect();
+        if !self.missing.is_empty() {
+            writeln!(f, "  {} missing:", self.missing.len())?;
+            for name in self.missing.iter().take(LISTED) {
+                match nearest(name, extra.iter().copied()) {
+                    Some(near) => writeln!(f, "    {name} (the file has {near})")?,
+                    None => writeln!(f, "    {name}")?,
+                }
+            }
+            more(f, self.missing.len())?;
+        }
+        if !self.extra.is_empty() {
+            writeln!(f, "  {} that the model does not have:", self.extra.len())?;
+            for name in self.extra.iter().take(LISTED) {
+                writeln!(f, "    {name}")?;
+            }
+            more(f, self.extra.len())?;
+        }
+        if !self.misshapen.is_empty() {
+            writeln!(f, "  {} of another shape:", self.misshapen.len())?;
+            for tensor in self.misshapen.iter().take(LISTED) {
+                writeln!(f, "    {}: {:?} in the file, {:?} in the model", tensor.name, tensor.found, tensor.expected)?;
+            }
+            more(f, self.misshapen.len())?;
+        }
+        write!(f, "  Give the checkpoint of this architecture and width, with as many classes as it was trained for")
+    }
+}

@@ -1,0 +1,110 @@
+//! What can go wrong between a name and a model.
+
+use std::path::{Path, PathBuf};
+
+use crate::Mismatch;
+
+/// An error of the zoo; its message names the file, the value and the way out.
+#[derive(Debug, thiserror::Error)]
+pub enum ZooError {
+    /// A name that no model of the zoo has.
+    #[error("unknown model `{name}`{nearest}; `firebrick models` lists them: {known}")]
+    UnknownModel {
+        /// What was asked for.
+        name: String,
+        /// `, did you mean ...`, or nothing.
+        nearest: String,
+        /// All names.
+        known: String,
+    },
+    /// The architecture has no published weights here.
+    #[error("there are no `{weights}` weights for {model}; train from `--weights none` or give a FILE")]
+    NoWeights {
+        /// Name of the model.
+        model: String,
+        /// Name of the weights.
+        weights: String,
+    },
+    /// A file that could not be read or written.
+    #[error("{}: cannot {action}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was tried: read, write, ...
+        action: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file that is no readable checkpoint.
+    #[error("{}: not a readable checkpoint: {reason}; expected a PyTorch .pth/.pt state dict or a .safetensors file, whole and unencrypted", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A checkpoint whose pickle asks for something other than tensors; it was refused, not run.
+    #[error("{}: refused: the pickle in it asks for `{what}`, which is not tensor data. Nothing of it was run; save a plain state dict (torch.save(model.state_dict(), ...)) or a .safetensors file", path.display())]
+    HostilePickle {
+        /// The file.
+        path: PathBuf,
+        /// The Python name that it wanted to call.
+        what: String,
+    },
+    /// A readable checkpoint with other tensors than the model's.
+    #[error("{}: these weights do not fit {model}:\n{mismatch}", path.display())]
+    Mismatch {
+        /// The file.
+        path: PathBuf,
+        /// Name of the model.
+        model: String,
+        /// What is missing, extra and misshapen.
+        mismatch: Box<Mismatch>,
+    },
+    /// A safetensors file without the metadata of a model package.
+    #[error("{}: {reason}; a model package is a model.safetensors that `firebrick train` wrote. For bare weights use --model NAME --weights FILE", path.display())]
+    NotAPackage {
+        /// The file.
+        path: PathBuf,
+        /// What is missing.
+        reason: String,
+    },
+    /// A file whose bytes are not the published ones.
+    #[error("{}: sha256 is {found}, the published file's is {expected}; delete it and try again", path.display())]
+    WrongHash {
+        /// The file.
+        path: PathBuf,
+        /// What it has.
+        found: String,
+        /// What it should have.
+        expected: String,
+    },
+    /// A download that failed.
+    #[error("cannot download {url}: {reason}. When offline, put the file at {} yourself or name it with --weights FILE", path.display())]
+    Download {
+        /// The address.
+        url: String,
+        /// What went wrong.
+        reason: String,
+        /// Where the file is looked for.
+        path: PathBuf,
+    },
+    /// Neither embedded, nor in the cache, and this build cannot download.
+    #[error("no weights at {}; download {url} to there, or build with the feature `download` or `embedded-weights`", path.display())]
+    NotFound {
+        /// The address.
+        url: String,
+        /// Where the file is looked for.
+        path: PathBuf,
+    },
+    /// The cache folder.
+    #[error(transparent)]
+    Data(#[from] firebrick_data::DataError),
+}
+
+impl ZooError {
+    pub(crate) fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { path, action, source }
+    }
+}
