@@ -1,11 +1,12 @@
 //! `cargo xtask ci`: everything CI does, cheapest step first, up to the first failure.
 
 use std::collections::BTreeSet;
-use std::fmt::Write;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use clap::builder::PossibleValuesParser;
 
 use crate::metadata::{Metadata, Package};
 use crate::test::Backend;
@@ -14,9 +15,9 @@ use crate::{assets, bench, layers, process, test, text};
 /// The package whose examples CI runs.
 const EXAMPLES_PACKAGE: &str = "firebrick-examples";
 
-/// Every example with the arguments by which it ends within a minute.
+/// Every example, with the arguments by which it ends within a minute.
 ///
-/// They are built with all backends, to share the tests' build: say which device to use.
+/// They are built with all backends, as the tests are, so let the arguments say which device to use.
 const EXAMPLES: &[(&str, &[&str])] = &[];
 
 /// A step's name and what it does.
@@ -31,14 +32,23 @@ const STEPS: [Step; 9] = [
     ("doc", doc),
     ("test", test_everything),
     ("examples", run_examples),
-    ("bench --quick", bench_quickly),
+    ("bench", bench_quickly),
 ];
 
+/// Arguments of `cargo xtask ci`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only these steps, in CI's order
+    #[arg(value_parser = PossibleValuesParser::new(STEPS.map(|(name, _)| name)))]
+    steps: Vec<String>,
+}
+
 /// Runs the steps and prints how long each one took.
-pub fn run() -> Result<()> {
+pub fn run(args: &Args) -> Result<()> {
+    let steps = choose(&args.steps);
     let mut times = Vec::new();
     let mut outcome = Ok(());
-    for (name, step) in STEPS {
+    for (name, step) in &steps {
         eprintln!("== {name}");
         let start = Instant::now();
         outcome = step().with_context(|| format!("step {name}"));
@@ -47,32 +57,36 @@ pub fn run() -> Result<()> {
             break;
         }
     }
-    eprint!("{}", table(&times, outcome.is_ok()));
+    eprint!("{}", table(&steps, &times, outcome.is_ok()));
     outcome
 }
 
+fn choose(names: &[String]) -> Vec<Step> {
+    STEPS
+        .into_iter()
+        .filter(|(name, _)| names.is_empty() || names.iter().any(|chosen| chosen == name))
+        .collect()
+}
+
 /// One line a step; `times` has those that were begun, of which only the last can have failed.
-fn table(times: &[Duration], passed: bool) -> String {
-    let mut table = String::from("== seconds\n");
-    for (index, (name, _)) in STEPS.iter().enumerate() {
+fn table(steps: &[Step], times: &[Duration], passed: bool) -> String {
+    let mut lines = vec!["== seconds".to_owned()];
+    for (index, (name, _)) in steps.iter().enumerate() {
         let failed_here = !passed && index + 1 == times.len();
         let mark = if failed_here { "  FAILED" } else { "" };
-        match times.get(index) {
-            Some(time) => writeln!(table, "{name:<16}{:>8.1}{mark}", time.as_secs_f64()),
-            None => writeln!(table, "{name:<16}{:>8}  not run", "-"),
-        }
-        .expect("a String takes everything");
+        lines.push(match times.get(index) {
+            Some(time) => format!("{name:<10}{:>8.1}{mark}", time.as_secs_f64()),
+            None => format!("{name:<10}{:>8}  not run", "-"),
+        });
     }
     let total: Duration = times.iter().sum();
     let verdict = if passed { "passed" } else { "FAILED" };
-    writeln!(
-        table,
-        "{:<16}{:>8.1}  {verdict}",
+    lines.push(format!(
+        "{:<10}{:>8.1}  {verdict}\n",
         "total",
         total.as_secs_f64()
-    )
-    .expect("a String takes everything");
-    table
+    ));
+    lines.join("\n")
 }
 
 fn fmt() -> Result<()> {
@@ -101,8 +115,13 @@ fn run_examples() -> Result<()> {
         .package(EXAMPLES_PACKAGE)
         .with_context(|| format!("the workspace has no package {EXAMPLES_PACKAGE}"))?;
     compare_with_table(&example_names(package), EXAMPLES)?;
+    process::run(&mut cargo_build_examples())?;
     for (name, arguments) in EXAMPLES {
-        process::run(&mut cargo_run_example(name, arguments))?;
+        process::run(&mut built_example(
+            &metadata.target_directory,
+            name,
+            arguments,
+        ))?;
     }
     Ok(())
 }
@@ -153,16 +172,19 @@ fn cargo_doc() -> Command {
     command
 }
 
-/// With the same features as the tests, whose build of the dependencies it then shares.
-fn cargo_run_example(name: &str, arguments: &[&str]) -> Command {
+/// Of the whole workspace, as the tests: `cargo run -p` would settle on fewer features of shared
+/// dependencies, and compile most of them once more.
+fn cargo_build_examples() -> Command {
     let mut command = Command::new("cargo");
     command
-        .args(["run", "-p", EXAMPLES_PACKAGE, "--features"])
-        .arg(test::features(&Backend::ALL))
-        .args(["--example", name]);
-    if !arguments.is_empty() {
-        command.arg("--").args(arguments);
-    }
+        .args(["build", "--workspace", "--examples", "--features"])
+        .arg(test::features(&Backend::ALL));
+    command
+}
+
+fn built_example(target_directory: &Path, name: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(target_directory.join("debug/examples").join(name));
+    command.args(arguments);
     command
 }
 
@@ -183,12 +205,16 @@ mod tests {
                 "RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --features flex,wgpu",
             ),
             (
-                cargo_run_example("custom_model", &["--device", "ndarray"]),
-                "cargo run -p firebrick-examples --features flex,wgpu --example custom_model -- --device ndarray",
+                cargo_build_examples(),
+                "cargo build --workspace --examples --features flex,wgpu",
             ),
             (
-                cargo_run_example("custom_model", &[]),
-                "cargo run -p firebrick-examples --features flex,wgpu --example custom_model",
+                built_example(
+                    Path::new("target"),
+                    "custom_model",
+                    &["--device", "ndarray"],
+                ),
+                "target/debug/examples/custom_model --device ndarray",
             ),
         ];
         for (command, expected) in commands {
@@ -225,26 +251,33 @@ mod tests {
     }
 
     #[test]
+    fn runs_all_steps_or_those_named_in_its_own_order() {
+        let names = |chosen: &[&str]| -> Vec<&str> {
+            let chosen: Vec<String> = chosen.iter().map(|name| name.to_string()).collect();
+            choose(&chosen).iter().map(|(name, _)| *name).collect()
+        };
+        assert_eq!(names(&[]), STEPS.map(|(name, _)| name));
+        assert_eq!(names(&["text", "layers"]), ["layers", "text"]);
+    }
+
+    #[test]
     fn the_table_shows_where_it_failed_and_what_was_not_run() {
-        let table = table(
-            &[Duration::from_millis(1500), Duration::from_secs(2)],
-            false,
+        let times = [Duration::from_millis(1500), Duration::from_secs(2)];
+        assert_eq!(
+            table(&STEPS[..3], &times, false),
+            "== seconds\n\
+             fmt            1.5\n\
+             layers         2.0  FAILED\n\
+             text             -  not run\n\
+             total          3.5  FAILED\n"
         );
-        let lines: Vec<&str> = table.lines().collect();
-        assert_eq!(lines[1], "fmt                  1.5");
-        assert_eq!(lines[2], "layers               2.0  FAILED");
-        assert_eq!(lines[3], "text                   -  not run");
-        assert_eq!(lines[10], "total                3.5  FAILED");
     }
 
     #[test]
     fn the_table_sums_up_a_run_that_passed() {
         let times = [Duration::from_secs(1); STEPS.len()];
-        let table = table(&times, true);
-        assert!(
-            table.ends_with("total                9.0  passed\n"),
-            "{table}"
-        );
+        let table = table(&STEPS, &times, true);
+        assert!(table.ends_with("total          9.0  passed\n"), "{table}");
         assert!(!table.contains("FAILED") && !table.contains("not run"));
     }
 }

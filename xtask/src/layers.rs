@@ -353,7 +353,9 @@ mod tests {
     }
 
     fn found(packages: Vec<Value>) -> Vec<String> {
-        let metadata: Metadata = serde_json::from_value(json!({ "packages": packages })).unwrap();
+        let metadata: Metadata =
+            serde_json::from_value(json!({ "packages": packages, "target_directory": "target" }))
+                .unwrap();
         violations(&metadata)
             .iter()
             .map(Violation::to_string)

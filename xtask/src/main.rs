@@ -34,7 +34,7 @@ enum Xtask {
     /// Run the criterion benches
     Bench(bench::Args),
     /// Do everything CI does, cheapest step first, up to the first failure
-    Ci,
+    Ci(ci::Args),
     /// Regenerate golden files from the frameworks they are compared with
     Golden(golden::Args),
     /// Check the embedded weights and sample against their sha256, or fetch them again
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
     let outcome = match Xtask::parse() {
         Xtask::Test(args) => test::run(&args),
         Xtask::Bench(args) => bench::run(&args),
-        Xtask::Ci => ci::run(),
+        Xtask::Ci(args) => ci::run(&args),
         Xtask::Golden(args) => golden::run(&args),
         Xtask::Assets(args) => assets::run(&args),
     };

@@ -1,6 +1,7 @@
 //! What cargo knows about the workspace's own packages.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -13,6 +14,8 @@ use crate::process;
 pub struct Metadata {
     /// The members of the workspace.
     pub packages: Vec<Package>,
+    /// Where cargo puts what it builds.
+    pub target_directory: PathBuf,
 }
 
 /// One member of the workspace.
