@@ -1,2 +1,86 @@
-//! The binary `firebrick`.
-fn main() {}
+//! The binary `firebrick`: train, eval, predict, summary, models.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line prints")]
+
+mod choices;
+mod config;
+mod eval;
+mod interrupt;
+mod models;
+mod open;
+mod predict;
+mod progress;
+mod run_folder;
+mod summary;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Train, evaluate and use image classifiers.
+///
+/// Results go to standard output, progress and messages to standard error. Exit codes: 0 done, 2 something in the
+/// input or the surroundings was wrong and the message says what, 130 stopped by Ctrl-C with everything saved.
+#[derive(Parser)]
+#[command(name = "firebrick", version, arg_required_else_help = true, infer_long_args = false)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train a classifier on a folder of images.
+    Train(Box<train::Args>),
+    /// Measure a trained classifier on a folder of images.
+    Eval(eval::Args),
+    /// Tell what is on images.
+    Predict(predict::Args),
+    /// Show the layers of a model and what they cost.
+    Summary(summary::Args),
+    /// List the models that there are.
+    Models,
+}
+
+/// How a command ended, if nothing was wrong.
+pub(crate) enum Ended {
+    /// It is done.
+    Done,
+    /// Ctrl-C; what there was is saved.
+    Interrupted,
+}
+
+fn main() -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("FIREBRICK_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("off,firebrick=info,firebrick_data=info,firebrick_train=info,firebrick_zoo=info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(progress::LogWriter)
+        .with_target(false)
+        .without_time()
+        .init();
+
+    let ended = match Cli::parse().command {
+        Command::Train(args) => train::run(*args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Predict(args) => predict::run(&args),
+        Command::Summary(args) => summary::run(&args),
+        Command::Models => models::run(),
+    };
+    match ended {
+        Ok(Ended::Done) => ExitCode::SUCCESS,
+        Ok(Ended::Interrupted) => ExitCode::from(130),
+        // Whoever reads our output has stopped reading, e.g. `head`.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+    })
+}

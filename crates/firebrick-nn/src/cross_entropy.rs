@@ -60,7 +60,7 @@ mod tests {
         let device = device().autodiff();
         let logits = Tensor::<2>::from_floats([[0.2, -0.4, 1.0]], &device).require_grad();
         let grads = cross_entropy(logits.clone(), Tensor::from_ints([1], &device)).backward();
-        let got = logits.grad(&grads).expect("logits require gradients").into_data().to_vec::<f32>().expect("f32");
+        let got = logits.grad(&grads).expect("logits require gradients").into_data().try_to_vec::<f32>().expect("f32");
         let exp: Vec<f64> = [0.2f64, -0.4, 1.0].iter().map(|v| v.exp()).collect();
         let sum: f64 = exp.iter().sum();
         for (i, g) in got.iter().enumerate() {

@@ -214,7 +214,7 @@ mod tests {
             let grads = GradientsParams::from_grads(loss.backward(), &module);
             module = optimizer.step(rate, module, grads);
         }
-        module.theta.val().into_data().to_vec().expect("f32")
+        module.theta.val().into_data().try_to_vec().expect("f32")
     }
 
     /// The same 50 steps of a one-dimensional rule in f64; `rule(θ, g, step)` returns the new θ.

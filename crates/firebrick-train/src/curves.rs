@@ -36,7 +36,7 @@ pub fn write_curves(history: &History, path: &Path) -> Result<(), TrainError> {
     write_atomically(path, svg.as_bytes())
 }
 
-fn draw(history: &History, svg: &mut String) -> Result<(), Box<dyn std::error::Error>> {
+fn draw<'a>(history: &History, svg: &'a mut String) -> Result<(), Box<dyn std::error::Error + 'a>> {
     let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
     for (area, panel) in root.split_evenly((1, PANELS.len())).iter().zip(&PANELS) {

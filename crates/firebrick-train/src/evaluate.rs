@@ -48,7 +48,7 @@ pub fn predict<const D: usize, N: Network<D>>(
 
 /// Values of a tensor in row-major order, as f32 whatever the device stores.
 pub(crate) fn floats<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.into_data().convert::<f32>().to_vec().expect("just converted to f32")
+    tensor.into_data().convert::<f32>().try_to_vec().expect("just converted to f32")
 }
 
 pub(crate) fn scalar(tensor: Tensor<1>) -> f64 {

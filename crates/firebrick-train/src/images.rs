@@ -144,19 +144,19 @@ impl Dataset for Images {
 
 /// The mean and standard deviation of each channel over `samples`, as Keras' `ImageDataGenerator.fit`.
 ///
-/// Taken after the resize and after `rescale`, the factor that the generator applies first.
+/// Taken after the resize and after multiplication by `rescale`.
 ///
 /// # Errors
 ///
-/// The first image that cannot be decoded, unless such are skipped.
+/// The first image that cannot be decoded, unless such are skipped; [`TrainError::Batches`] if there is none.
 pub fn featurewise_statistics(
     samples: &[Sample],
     preprocess: &Preprocess,
-    rescale: f32,
+    rescale: Option<f32>,
     on_bad: OnBadSample,
     limits: &DecodeLimits,
 ) -> Result<([f32; 3], [f32; 3]), TrainError> {
-    let mut statistics = FeaturewiseStatistics::new(rescale);
+    let mut statistics = FeaturewiseStatistics::default();
     for sample in samples {
         match decode(&sample.path, limits) {
             Ok(image) => statistics.add(&preprocess.geometry(&image)),
@@ -164,5 +164,7 @@ pub fn featurewise_statistics(
             Err(error) => return Err(error.into()),
         }
     }
-    Ok((statistics.mean(), statistics.std()))
+    statistics
+        .mean_std(rescale)
+        .ok_or_else(|| TrainError::Batches("there is no image to take the featurewise mean of".to_owned()))
 }

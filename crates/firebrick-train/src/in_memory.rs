@@ -82,7 +82,7 @@ mod tests {
     fn read(batches: &mut InMemory<2>, epoch: usize) -> Vec<Vec<usize>> {
         let read = batches.epoch(epoch).map(|batch| {
             let batch = batch.expect("in memory");
-            let rows: Vec<f32> = batch.inputs.into_data().to_vec().expect("f32");
+            let rows: Vec<f32> = batch.inputs.into_data().try_to_vec().expect("f32");
             assert_eq!(rows.iter().map(|&row| row as usize).collect::<Vec<_>>(), batch.labels);
             batch.labels
         });

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use burn::module::Module;
 use burn::store::burn_pack::Tensor as StoredTensor;
 use burn::store::pytorch_reader::{PickleError, PytorchError, PytorchReader};
 use burn::store::{BurnToPyTorchAdapter, ModuleSnapshot, ModuleStore, PyTorchToBurnAdapter, SafetensorsStore, bridge};

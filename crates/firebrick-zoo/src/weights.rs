@@ -57,9 +57,9 @@ pub fn locate(weights: &WeightsSpec, folder: &Path, progress: Progress<'_>) -> R
     let path = folder.join(weights.file);
     match File::open(&path) {
         Ok(mut file) => {
-            let mut hash = Sha256::new();
-            copy(&mut file, &mut hash, weights.bytes, progress).map_err(ZooError::io(&path, "read"))?;
-            check_hash(&path, &hex(&hash.finalize()), weights)?;
+            let mut hashed = Hashed { inner: std::io::sink(), hash: Sha256::new() };
+            copy(&mut file, &mut hashed, weights.bytes, progress).map_err(ZooError::io(&path, "read"))?;
+            check_hash(&path, &hex(&hashed.hash.finalize()), weights)?;
             Ok(path)
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => download(weights, &path, progress),
@@ -120,7 +120,7 @@ fn download(weights: &WeightsSpec, path: &Path, progress: Progress<'_>) -> Resul
 
     std::fs::create_dir_all(folder).map_err(ZooError::io(folder, "make the folder"))?;
     let mut file = crate::package::temporary_beside(path)?;
-    let mut hashed = Hashed { file: file.as_file_mut(), hash: Sha256::new() };
+    let mut hashed = Hashed { inner: file.as_file_mut(), hash: Sha256::new() };
     copy(&mut response.body_mut().as_reader(), &mut hashed, weights.bytes, progress)
         .map_err(|error| failed(error.to_string()))?;
     let found = hex(&hashed.hash.finalize());
@@ -129,23 +129,21 @@ fn download(weights: &WeightsSpec, path: &Path, progress: Progress<'_>) -> Resul
     Ok(path.to_owned())
 }
 
-/// A file and the hash of what was written to it.
-#[cfg(feature = "download")]
-struct Hashed<'a> {
-    file: &'a mut File,
+/// A writer and the hash of what was written to it.
+struct Hashed<W> {
+    inner: W,
     hash: Sha256,
 }
 
-#[cfg(feature = "download")]
-impl Write for Hashed<'_> {
+impl<W: Write> Write for Hashed<W> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.file.write_all(bytes)?;
+        self.inner.write_all(bytes)?;
         self.hash.update(bytes);
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        self.file.flush()
+        self.inner.flush()
     }
 }
 

@@ -1,0 +1,197 @@
+//! The values of flags that are more than a number or a path.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use firebrick::augment::ImageDataGenerator;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Implements serde by the flag's own text, so that a file and a flag mean the same.
+macro_rules! as_text {
+    ($($name:ty),*) => {$(
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
+}
+as_text!(Weights, Freeze, OnBadImage, DataSource);
+
+/// Where images come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum DataSource {
+    /// The 3,000 images of Fashion-MNIST that are compiled in.
+    BuiltinFashion,
+    /// A folder.
+    Folder(PathBuf),
+}
+
+impl FromStr for DataSource {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_prefix("builtin:") {
+            Some("fashion") => Ok(Self::BuiltinFashion),
+            Some(other) => Err(format!("there is no built-in data `{other}`; there is builtin:fashion")),
+            None => Ok(Self::Folder(text.into())),
+        }
+    }
+}
+
+impl fmt::Display for DataSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BuiltinFashion => f.write_str("builtin:fashion"),
+            Self::Folder(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// What training starts from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Weights {
+    /// The published ones.
+    Imagenet,
+    /// None.
+    None,
+    /// A checkpoint.
+    File(PathBuf),
+}
+
+impl FromStr for Weights {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text {
+            "imagenet" => Self::Imagenet,
+            "none" => Self::None,
+            path => Self::File(path.into()),
+        })
+    }
+}
+
+impl fmt::Display for Weights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Imagenet => f.write_str("imagenet"),
+            Self::None => f.write_str("none"),
+            Self::File(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// What of the model is not trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Freeze {
+    /// Everything but the head.
+    Backbone,
+    /// Nothing.
+    None,
+}
+
+/// What becomes of an image that cannot be decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum OnBadImage {
+    /// It ends the run.
+    Fail,
+    /// It is left out, with a warning.
+    Skip,
+}
+
+/// Implements `FromStr` and `Display` by clap's names.
+macro_rules! by_value_name {
+    ($($name:ty: $field:literal),*) => {$(
+        impl FromStr for $name {
+            type Err = String;
+            fn from_str(text: &str) -> Result<Self, String> {
+                <Self as clap::ValueEnum>::from_str(text, false).map_err(|_| {
+                    let names: Vec<String> = <Self as clap::ValueEnum>::value_variants().iter().map(Self::to_string).collect();
+                    format!("{} is `{text}`, it must be {}", $field, names.join(" or "))
+                })
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let value = clap::ValueEnum::to_possible_value(self).expect("no variant is skipped");
+                f.write_str(value.get_name())
+            }
+        }
+    )*};
+}
+by_value_name!(Freeze: "freeze", OnBadImage: "on-bad-image");
+
+impl From<OnBadImage> for firebrick::data::OnBadSample {
+    fn from(choice: OnBadImage) -> Self {
+        match choice {
+            OnBadImage::Fail => Self::Fail,
+            OnBadImage::Skip => Self::Skip,
+        }
+    }
+}
+
+/// How images are varied in training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Augment {
+    /// `none`, `keras`, or a TOML file of the generator's settings.
+    Named(String),
+    /// The settings themselves, as a table of the configuration file.
+    Inline(Box<ImageDataGenerator>),
+}
+
+impl FromStr for Augment {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self::Named(text.to_owned()))
+    }
+}
+
+/// Widths of the head's hidden layers: `128`, `256,64`, or `none`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "HiddenValue", into = "Vec<usize>")]
+pub(crate) struct Hidden(pub(crate) Vec<usize>);
+
+/// In a file, one width may stand without brackets.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum HiddenValue {
+    One(usize),
+    Many(Vec<usize>),
+}
+
+impl From<HiddenValue> for Hidden {
+    fn from(value: HiddenValue) -> Self {
+        match value {
+            HiddenValue::One(width) => Self(vec![width]),
+            HiddenValue::Many(widths) => Self(widths),
+        }
+    }
+}
+
+impl From<Hidden> for Vec<usize> {
+    fn from(hidden: Hidden) -> Self {
+        hidden.0
+    }
+}
+
+impl FromStr for Hidden {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Self(Vec::new()));
+        }
+        text.split(',')
+            .map(|width| width.trim().parse().map_err(|_| format!("`{width}` is no width; give 128, 256,64 or none")))
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+}

@@ -1,0 +1,288 @@
+//! Settings of a training run: from flags, a TOML file, and defaults, in this order.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use firebrick::augment::ImageDataGenerator;
+use firebrick::optim::OptimizerConfig;
+use firebrick::train::DeviceChoice;
+use serde::{Deserialize, Serialize};
+
+use crate::choices::{Augment, DataSource, Freeze, Hidden, OnBadImage, Weights};
+
+/// Declares every setting once: its flag, its key in a file, its type, its default and its help.
+///
+/// `Settings` is what a user gave, each part of it optional; `Config` is what a run works with.
+macro_rules! settings {
+    ($($(#[doc = $help:literal])+ $field:ident: $type:ty = $default:expr, $value_name:literal;)*) => {
+        /// What was given, in flags or in a file.
+        #[derive(Clone, Debug, Default, clap::Args, Deserialize)]
+        #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+        pub(crate) struct Settings {
+            $($(#[doc = $help])+ #[arg(long, value_name = $value_name)] pub(crate) $field: Option<$type>,)*
+        }
+
+        /// The settings of a run, every one resolved.
+        #[derive(Clone, Debug, PartialEq, Serialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub(crate) struct Config {
+            $($(#[doc = $help])+ pub(crate) $field: $type,)*
+        }
+
+        impl Settings {
+            /// Keys of a file, which are the flags' names.
+            fn keys() -> Vec<String> {
+                vec![$(stringify!($field).replace('_', "-"),)*]
+            }
+
+            /// These settings, with those of `file` where there are none, and the defaults where there are none either.
+            fn resolve(self, file: Self) -> Result<Config> {
+                Ok(Config { $($field: match self.$field.or(file.$field) {
+                    Some(value) => value,
+                    None => $default,
+                },)* })
+            }
+        }
+    };
+}
+
+settings! {
+    /// Folder of images: `train/` and `validation/` with a folder a class in each, or one folder of class folders;
+    /// or `builtin:fashion`, a sample of Fashion-MNIST
+    data: DataSource = bail!("no data was given; use --data FOLDER, or --data builtin:fashion to try it out"), "DIR|builtin:fashion";
+    /// Share of each class that is kept for validation where the folder has no validation part [default: 0.2]
+    val_split: f32 = 0.2, "SHARE";
+    /// Model, see `firebrick models` [default: mobilenet_v2]
+    model: String = "mobilenet_v2".to_owned(), "NAME";
+    /// Weights to start from [default: imagenet]
+    weights: Weights = Weights::Imagenet, "imagenet|none|FILE";
+    /// What is not trained; a frozen backbone uses its running statistics [default: backbone]
+    freeze: Freeze = Freeze::Backbone, "backbone|none";
+    /// Widths of dense layers before the last one [default: 128]
+    hidden: Hidden = Hidden(vec![128]), "N[,N...]|none";
+    /// Share of the pooled features that is dropped in training [default: 0]
+    dropout: f64 = 0.0, "SHARE";
+    /// Side of the square that images are resized to, pixels [default: the model's own, 224]
+    input_size: InputSize = InputSize(None), "PIXELS";
+    /// Epochs at most [default: 100]
+    epochs: usize = 100, "N";
+    /// Images of a step [default: 32]
+    batch_size: usize = 32, "N";
+    /// Learning rate [default: 0.001]
+    lr: f64 = 1e-3, "RATE";
+    /// Optimizer: adam, adamw, rmsprop or sgd [default: adam]
+    optimizer: String = "adam".to_owned(), "NAME";
+    /// Random variation of the images: none, keras (rotation 40, shifts, shear and zoom 0.2, flips), or a TOML file
+    /// of ImageDataGenerator's settings [default: none]
+    augment: Augment = Augment::Named("none".to_owned()), "none|keras|FILE.toml";
+    /// End after this many epochs without a better val_loss; 0 for never [default: 10]
+    early_stopping: usize = 10, "EPOCHS";
+    /// Whether to end with the weights of the best epoch [default: true]
+    restore_best: bool = true, "true|false";
+    /// Seed of everything random [default: 0]
+    seed: u64 = 0, "N";
+    /// Threads that read images; the result is the same for any number [default: 2]
+    workers: usize = 2, "N";
+    /// Device: auto takes a GPU if there is one [default: auto]
+    device: DeviceChoice = DeviceChoice::Auto, "auto|ndarray|flex|wgpu";
+    /// What to do with an image that cannot be read [default: fail]
+    on_bad_image: OnBadImage = OnBadImage::Fail, "fail|skip";
+    /// Folder to write to; it must be new or empty [default: runs/MODEL-N]
+    out: Out = Out(None), "DIR";
+}
+
+/// Side of the inputs; the model's own where none is given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct InputSize(#[serde(skip_serializing_if = "Option::is_none")] pub(crate) Option<u32>);
+
+impl std::str::FromStr for InputSize {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(|side| Self(Some(side)))
+    }
+}
+
+/// The run folder; the next free one where none is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Out(pub(crate) Option<PathBuf>);
+
+impl std::str::FromStr for Out {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(Some(text.into())))
+    }
+}
+
+impl Config {
+    /// Resolves flags, the file at `path` if there is one, and defaults; then checks every number.
+    pub(crate) fn resolve(flags: Settings, path: Option<&Path>) -> Result<Self> {
+        let file = match path {
+            Some(path) => read(path)?,
+            None => Settings::default(),
+        };
+        let config = flags.resolve(file)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<()> {
+        let share = |name: &str, value: f64| {
+            ensure!((0.0..1.0).contains(&value), "{name} is {value}, it must be at least 0 and less than 1");
+            Ok(())
+        };
+        share("val-split", f64::from(self.val_split))?;
+        ensure!(self.val_split > 0.0, "val-split is 0, but early stopping and the test need images; give 0.1 or more");
+        share("dropout", self.dropout)?;
+        for (name, value) in [("epochs", self.epochs), ("batch-size", self.batch_size)] {
+            ensure!(value > 0, "{name} is 0, it must be at least 1");
+        }
+        ensure!(self.batch_size <= 1 << 16, "batch-size is {}, it must be at most 65536", self.batch_size);
+        ensure!(self.workers <= 256, "workers is {}, it must be at most 256", self.workers);
+        ensure!(self.lr.is_finite() && self.lr > 0.0, "lr is {}, it must be a number greater than 0", self.lr);
+        for &width in &self.hidden.0 {
+            ensure!((1..=1 << 20).contains(&width), "hidden has a width of {width}, it must be 1 to 1048576");
+        }
+        if let Some(side) = self.input_size.0 {
+            ensure!((1..=4096).contains(&side), "input-size is {side}, it must be 1 to 4096");
+        }
+        self.optimizer()?.validate()?;
+        Ok(())
+    }
+
+    /// The optimizer with its preset.
+    pub(crate) fn optimizer(&self) -> Result<OptimizerConfig> {
+        Ok(self.optimizer.parse()?)
+    }
+
+    /// The augmentation; none where nothing is random and nothing is normalised otherwise.
+    pub(crate) fn generator(&self) -> Result<Option<ImageDataGenerator>> {
+        let generator = match &self.augment {
+            Augment::Named(name) if name == "none" => return Ok(None),
+            Augment::Named(name) if name == "keras" => ImageDataGenerator::keras_article(),
+            Augment::Named(path) => {
+                let path = Path::new(path);
+                let text = std::fs::read_to_string(path).with_context(|| {
+                    format!("augment is `{}`, which is neither `none` nor `keras` nor a file that can be read", path.display())
+                })?;
+                toml::from_str(&text).map_err(|error| anyhow!("{}: {}", path.display(), tidy(&error)))?
+            }
+            Augment::Inline(generator) => (**generator).clone(),
+        };
+        generator.validate()?;
+        Ok(Some(generator))
+    }
+
+    /// As a file that `--config` reads.
+    pub(crate) fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).context("cannot write the configuration as TOML")
+    }
+
+    /// What of the configuration made the model, for its package: not where it was written or by how many threads.
+    pub(crate) fn provenance(&self) -> Result<serde_json::Value> {
+        let mut value = serde_json::to_value(self)?;
+        if let Some(map) = value.as_object_mut() {
+            map.remove("workers");
+            map.remove("out");
+        }
+        Ok(value)
+    }
+}
+
+/// Reads a file of settings; an underscore in a key is as good as a hyphen.
+fn read(path: &Path) -> Result<Settings> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("{}: cannot read the configuration", path.display()))?;
+    let table: toml::Table =
+        toml::from_str(&text).map_err(|error| anyhow!("{}: {}", path.display(), tidy(&error)))?;
+    let known = Settings::keys();
+    let mut settings = toml::Table::new();
+    for (key, value) in table {
+        let name = key.replace('_', "-");
+        if !known.contains(&name) {
+            let nearest = known
+                .iter()
+                .map(|candidate| (strsim::jaro_winkler(&name, candidate), candidate))
+                .filter(|(likeness, _)| *likeness > 0.75)
+                .max_by(|a, b| a.0.total_cmp(&b.0))
+                .map(|(_, candidate)| format!(", did you mean `{candidate}`?"))
+                .unwrap_or_default();
+            bail!("{}: unknown key `{key}`{nearest}; there are {}", path.display(), known.join(", "));
+        }
+        settings.insert(name, value);
+    }
+    settings.try_into().map_err(|error| anyhow!("{}: {}", path.display(), tidy(&error)))
+}
+
+/// An error of the TOML reader without its trailing line break.
+fn tidy(error: &toml::de::Error) -> String {
+    error.to_string().trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().expect("temporary file");
+        std::fs::write(file.path(), text).expect("written");
+        file
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_defaults() {
+        let file = file("data = 'x'\nepochs = 3\nbatch_size = 8\nlr = 0.5\n");
+        let flags = Settings { epochs: Some(7), ..Settings::default() };
+        let config = Config::resolve(flags, Some(file.path())).expect("valid");
+        assert_eq!((config.epochs, config.batch_size, config.lr, config.seed), (7, 8, 0.5, 0));
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let file_1 = file("data = 'builtin:fashion'\nhidden = [64, 32]\n[augment]\nrotation_range = 40.0\n");
+        let config = Config::resolve(Settings::default(), Some(file_1.path())).expect("valid");
+        let file_2 = file(&config.to_toml().expect("TOML"));
+        assert_eq!(Config::resolve(Settings::default(), Some(file_2.path())).expect("valid"), config);
+    }
+
+    #[test]
+    fn an_unknown_key_is_told_its_neighbour() {
+        let message = Config::resolve(Settings::default(), Some(file("data = 'x'\nepoch = 3\n").path()))
+            .expect_err("misspelt")
+            .to_string();
+        assert!(message.contains("`epoch`") && message.contains("`epochs`"), "{message}");
+    }
+
+    #[test]
+    fn a_number_outside_its_range_is_named() {
+        for (text, name) in [
+            ("lr = -1.0", "lr"),
+            ("lr = nan", "lr"),
+            ("dropout = 1.5", "dropout"),
+            ("epochs = 0", "epochs"),
+            ("batch-size = 0", "batch-size"),
+            ("val-split = 1.0", "val-split"),
+            ("hidden = 0", "hidden"),
+            ("optimizer = 'adan'", "adan"),
+            ("input-size = 100000", "input-size"),
+            ("freeze = 'head'", "freeze"),
+        ] {
+            let file = file(&format!("data = 'x'\n{text}\n"));
+            let message = format!("{:#}", Config::resolve(Settings::default(), Some(file.path())).expect_err(text));
+            assert!(message.contains(name), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn the_package_does_not_say_how_many_threads_made_it() {
+        let flags = |workers| Settings {
+            data: Some(DataSource::BuiltinFashion),
+            workers: Some(workers),
+            ..Settings::default()
+        };
+        let of = |workers| Config::resolve(flags(workers), None).expect("valid").provenance().expect("JSON");
+        assert_eq!(of(0), of(4));
+    }
+}

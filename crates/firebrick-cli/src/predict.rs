@@ -1,0 +1,141 @@
+//! `firebrick predict`: what is on images.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+use firebrick::burn::module::Module;
+use firebrick::data::{DecodeLimits, Sample, list_images};
+use firebrick::nn::Network;
+use firebrick::train::{Batches, DeviceChoice, ImageBatches, ImageOptions, ImageTransform};
+use serde::Serialize;
+
+use crate::Ended;
+use crate::choices::{OnBadImage, Weights};
+use crate::open::{OpenModel, open};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// A model.safetensors that `firebrick train` wrote, or the name of a model with published weights
+    #[arg(long, value_name = "FILE|NAME")]
+    model: String,
+    /// Weights for a model given by its name
+    #[arg(long, value_name = "imagenet|FILE")]
+    weights: Option<Weights>,
+    /// How many classes to tell of each image
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    top: usize,
+    /// Print one JSON array with an object an image
+    #[arg(long)]
+    json: bool,
+    /// Add the logits to the JSON
+    #[arg(long, requires = "json")]
+    logits: bool,
+    /// Images of a step
+    #[arg(long, default_value_t = 32, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    batch_size: u32,
+    /// Threads that read images
+    #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=256))]
+    workers: u32,
+    /// Device: auto takes a GPU if there is one
+    #[arg(long, default_value_t = DeviceChoice::Auto, value_name = "auto|ndarray|flex|wgpu")]
+    device: DeviceChoice,
+    /// What to do with an image that cannot be read
+    #[arg(long, default_value_t = OnBadImage::Fail, value_name = "fail|skip")]
+    on_bad_image: OnBadImage,
+    /// Images, or folders of images
+    #[arg(required = true, value_name = "IMAGE|DIR")]
+    images: Vec<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct ImagePrediction {
+    path: String,
+    predictions: Vec<Prediction>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logits: Option<Vec<f32>>,
+}
+
+#[derive(Serialize)]
+struct Prediction {
+    index: usize,
+    class: String,
+    probability: f32,
+}
+
+pub(crate) fn run(args: &Args) -> Result<Ended> {
+    ensure!(args.top > 0, "--top is 0, it must be at least 1");
+    let device = args.device.open()?;
+    let mut paths = Vec::new();
+    for path in &args.images {
+        paths.extend(list_images(path)?);
+    }
+    let OpenModel { model, classes, preprocess, .. } = open(&args.model, args.weights.as_ref(), &device)?;
+    let model = model.valid();
+
+    // The label carries the position, so that an image that is skipped does not shift the ones after it.
+    let samples = paths.iter().enumerate().map(|(label, path)| Sample { path: path.clone(), label }).collect();
+    let options = ImageOptions {
+        batch_size: args.batch_size as usize,
+        workers: args.workers as usize,
+        shuffle: None,
+        on_bad: args.on_bad_image.into(),
+        limits: DecodeLimits::default(),
+    };
+    let mut batches = ImageBatches::new(samples, ImageTransform::Evaluate(preprocess), &options, &device);
+    let mut results = Vec::with_capacity(paths.len());
+    for batch in batches.epoch(0) {
+        let batch = batch?;
+        let logits: Vec<f32> = model.forward(batch.inputs).into_data().convert::<f32>().try_to_vec()?;
+        for (position, row) in batch.labels.iter().zip(logits.chunks(classes.len())) {
+            results.push(ImagePrediction {
+                path: paths[*position].display().to_string(),
+                predictions: best(row, args.top, &classes),
+                logits: args.logits.then(|| row.to_vec()),
+            });
+        }
+    }
+
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string(&results)?)?;
+        return Ok(Ended::Done);
+    }
+    for result in &results {
+        writeln!(out, "{}", result.path)?;
+        for prediction in &result.predictions {
+            writeln!(out, "  {:>6.2} %  {}", prediction.probability * 100.0, prediction.class)?;
+        }
+    }
+    Ok(Ended::Done)
+}
+
+/// The `top` classes of a row of logits with their probabilities, likeliest first.
+fn best(logits: &[f32], top: usize, classes: &[String]) -> Vec<Prediction> {
+    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f32 = logits.iter().map(|logit| (logit - highest).exp()).sum();
+    let mut order: Vec<usize> = (0..logits.len()).collect();
+    order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
+    order
+        .into_iter()
+        .take(top)
+        .map(|index| Prediction {
+            index,
+            class: classes[index].clone(),
+            probability: (logits[index] - highest).exp() / sum,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probabilities_are_a_softmax_in_falling_order() {
+        let classes: Vec<String> = ["a", "b", "c"].map(str::to_owned).to_vec();
+        let best = best(&[0.0, 1000.0, 999.0], 2, &classes);
+        assert_eq!(best.iter().map(|p| p.class.as_str()).collect::<Vec<_>>(), ["b", "c"]);
+        assert!((best[0].probability - 0.731_058_6).abs() < 1e-6);
+    }
+}

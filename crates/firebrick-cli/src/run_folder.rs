@@ -1,0 +1,61 @@
+//! The folder that a run writes to.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+/// Files of a run.
+pub(crate) struct RunFolder {
+    path: PathBuf,
+}
+
+impl RunFolder {
+    /// Makes the folder `wanted`, or the first free `runs/NAME-N`.
+    ///
+    /// # Errors
+    ///
+    /// If it holds anything already, or cannot be made or written to.
+    pub(crate) fn create(wanted: Option<&Path>, name: &str) -> Result<Self> {
+        let path = match wanted {
+            Some(path) => path.to_owned(),
+            None => (1..)
+                .map(|number| Path::new("runs").join(format!("{name}-{number}")))
+                .find(|path| !path.exists())
+                .expect("some number is free"),
+        };
+        match std::fs::read_dir(&path) {
+            Ok(mut entries) => {
+                if entries.next().is_some() {
+                    bail!("{}: there is another run in this folder; choose a new --out, or remove it first", path.display());
+                }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                std::fs::create_dir_all(&path).with_context(|| format!("{}: cannot make the run folder", path.display()))?;
+            }
+            Err(error) => {
+                return Err(error).with_context(|| format!("{}: cannot be used as the run folder", path.display()));
+            }
+        }
+        Ok(Self { path })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn config(&self) -> PathBuf {
+        self.path.join("config.toml")
+    }
+
+    pub(crate) fn history(&self) -> PathBuf {
+        self.path.join("history.csv")
+    }
+
+    pub(crate) fn model(&self) -> PathBuf {
+        self.path.join("model.safetensors")
+    }
+
+    pub(crate) fn curves(&self) -> PathBuf {
+        self.path.join("curves.svg")
+    }
+}

@@ -1,0 +1,303 @@
+//! `firebrick train`: a classifier from a folder of images.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use firebrick::augment::{Geometry, ImageDataGenerator, Interpolation, Normalization, Preprocess};
+use firebrick::burn::module::Module;
+use firebrick::burn::tensor::Device;
+use firebrick::data::{DecodeLimits, FolderOptions, ImageFolder, Sample};
+use firebrick::nn::{ClassifierHead, Network};
+use firebrick::train::{
+    Batches, Callback, EarlyStopping, Extracted, FitOptions, ImageBatches, ImageOptions, ImageTransform, Monitor, Outcome,
+    SaveWeights, Stop, TrainError, WriteHistory, evaluate, extract, featurewise_statistics, fit, write_curves,
+};
+use firebrick::zoo::{Classifier, CreateOptions, Manifest, ModelSpec, Package, Provenance, find};
+
+use crate::Ended;
+use crate::choices::{DataSource, Freeze, Weights};
+use crate::config::{Config, Settings};
+use crate::interrupt;
+use crate::open::start;
+use crate::progress::{self, EpochProgress};
+use crate::run_folder::RunFolder;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    settings: Settings,
+    /// TOML file of these flags; a flag wins over the file
+    #[arg(long, value_name = "FILE.toml")]
+    config: Option<PathBuf>,
+}
+
+/// The folder that holds the images of `source`; built-in ones are unpacked to the cache first.
+pub(crate) fn folder_of(source: &DataSource) -> Result<PathBuf> {
+    match source {
+        DataSource::Folder(path) => Ok(path.clone()),
+        #[cfg(feature = "fashion")]
+        DataSource::BuiltinFashion => Ok(firebrick::data::builtin_fashion(&firebrick::data::cache_dir()?)?),
+        #[cfg(not(feature = "fashion"))]
+        DataSource::BuiltinFashion => bail!("this build has no built-in data; build with the feature `fashion`"),
+    }
+}
+
+pub(crate) fn run(args: Args) -> Result<Ended> {
+    let started = Instant::now();
+    let config = Config::resolve(args.settings, args.config.as_deref())?;
+    let spec = find(&config.model)?;
+    let generator = config.generator()?;
+    let device = config.device.open()?;
+    let data = ImageFolder::open(
+        folder_of(&config.data)?,
+        &FolderOptions { validation_split: config.val_split, seed: config.seed },
+    )?;
+    let model = start(spec, &config.weights, config.seed, &device)?.reset_head(
+        &CreateOptions {
+            classes: data.classes.len(),
+            hidden: config.hidden.0.clone(),
+            dropout: config.dropout,
+            seed: config.seed,
+        },
+        &device,
+    );
+    let folder = RunFolder::create(config.out.0.as_deref(), spec.name)?;
+    std::fs::write(folder.config(), config.to_toml()?).with_context(|| format!("{}: cannot write", folder.config().display()))?;
+    progress::line(&format!(
+        "{} classes, {} training and {} validation images; writing to {}",
+        data.classes.len(),
+        data.train.len(),
+        data.validation.len(),
+        folder.path().display()
+    ));
+
+    let stop = interrupt::flag()?;
+    let preprocess = preprocess(&config, spec, generator.as_ref(), &data.train)?;
+    let run = Run { manifest: manifest(&config, spec, &model, &data, preprocess)?, config, generator, device, folder, stop };
+    run.train(model, data.train, data.validation, started)
+}
+
+/// Resize to the input size whatever the aspect (Keras' `target_size`), then the weights' normalisation or the generator's.
+fn preprocess(
+    config: &Config,
+    spec: &ModelSpec,
+    generator: Option<&ImageDataGenerator>,
+    train: &[Sample],
+) -> Result<Preprocess> {
+    let mut preprocess = Preprocess {
+        input_size: config.input_size.0.map_or(spec.input_size, |side| [side, side]),
+        geometry: Geometry::Squash,
+        interpolation: Interpolation::Bilinear,
+        normalization: Normalization::imagenet(),
+    };
+    if let Some(generator) = generator {
+        let featurewise = if generator.needs_featurewise_statistics() {
+            Some(featurewise_statistics(
+                train,
+                &preprocess,
+                generator.rescale,
+                config.on_bad_image.into(),
+                &DecodeLimits::default(),
+            )?)
+        } else {
+            None
+        };
+        preprocess.normalization = generator.normalization(&preprocess.normalization, featurewise);
+    }
+    Ok(preprocess)
+}
+
+fn manifest(
+    config: &Config,
+    spec: &ModelSpec,
+    model: &Classifier,
+    data: &ImageFolder,
+    preprocess: Preprocess,
+) -> Result<Manifest> {
+    let published = spec.weights.as_ref().filter(|_| config.weights == Weights::Imagenet);
+    let provenance = Provenance {
+        weights: match &config.weights {
+            Weights::None => None,
+            Weights::File(path) => Some(path.display().to_string()),
+            Weights::Imagenet => published.map(|weights| weights.url.to_owned()),
+        },
+        weights_sha256: published.map(|weights| weights.sha256.to_owned()),
+        weights_licence: published.map(|weights| weights.licence.to_owned()),
+        data: config.data.to_string(),
+        frozen_backbone: config.freeze == Freeze::Backbone,
+    };
+    Ok(Manifest::new(spec.name, model, data.classes.clone(), preprocess, provenance, config.provenance()?))
+}
+
+/// A run that is ready to train.
+struct Run {
+    config: Config,
+    generator: Option<ImageDataGenerator>,
+    manifest: Manifest,
+    device: Device,
+    folder: RunFolder,
+    stop: Arc<AtomicBool>,
+}
+
+impl Run {
+    fn train(self, model: Classifier, train: Vec<Sample>, validation: Vec<Sample>, started: Instant) -> Result<Ended> {
+        match self.config.freeze {
+            Freeze::None => {
+                let mut train = self.images(train, true);
+                let mut validation = self.images(validation, false);
+                self.fit(model, &mut train, &mut validation, |network| network.clone(), started)
+            }
+            Freeze::Backbone => {
+                let Classifier { backbone, head } = model;
+                let backbone = backbone.valid();
+                let pooled = |images| backbone.pooled(images);
+                let assemble =
+                    |head: &ClassifierHead| Classifier { backbone: backbone.clone(), head: head.clone() };
+                let Some(mut validation) = self.features(validation, pooled, "validation")? else {
+                    return Ok(Ended::Interrupted);
+                };
+                if self.is_random() {
+                    let mut train = Extracted::new(self.images(train, true), pooled);
+                    return self.fit(head, &mut train, &mut validation, assemble, started);
+                }
+                progress::line(
+                    "the backbone is frozen and nothing is random before it: its features are computed once and kept",
+                );
+                let Some(train) = self.features(train, pooled, "training")? else {
+                    return Ok(Ended::Interrupted);
+                };
+                let mut train = train.shuffled(self.config.seed);
+                self.fit(head, &mut train, &mut validation, assemble, started)
+            }
+        }
+    }
+
+    /// Whether a training image differs from epoch to epoch.
+    fn is_random(&self) -> bool {
+        self.generator.as_ref().is_some_and(ImageDataGenerator::is_random)
+    }
+
+    /// Batches of images; those for training are shuffled and augmented.
+    fn images(&self, samples: Vec<Sample>, training: bool) -> ImageBatches {
+        let preprocess = self.manifest.preprocess.clone();
+        let seed = self.config.seed;
+        let transform = match &self.generator {
+            Some(generator) if training && self.is_random() => {
+                ImageTransform::Augment { preprocess, generator: generator.clone(), seed }
+            }
+            _ => ImageTransform::Evaluate(preprocess),
+        };
+        self.image_batches(samples, transform, training.then_some(seed))
+    }
+
+    fn image_batches(&self, samples: Vec<Sample>, transform: ImageTransform, shuffle: Option<u64>) -> ImageBatches {
+        let options = ImageOptions {
+            batch_size: self.config.batch_size,
+            workers: self.config.workers,
+            shuffle,
+            on_bad: self.config.on_bad_image.into(),
+            limits: DecodeLimits::default(),
+        };
+        ImageBatches::new(samples, transform, &options, &self.device)
+    }
+
+    /// The backbone's features of every image, computed once; none if Ctrl-C came before the end.
+    fn features(
+        &self,
+        samples: Vec<Sample>,
+        pooled: impl Fn(firebrick::burn::tensor::Tensor<4>) -> firebrick::burn::tensor::Tensor<2>,
+        what: &str,
+    ) -> Result<Option<firebrick::train::InMemory<2>>> {
+        let transform = ImageTransform::Evaluate(self.manifest.preprocess.clone());
+        let mut images = self.image_batches(samples, transform, None);
+        let started = Instant::now();
+        let bar = progress::bar(images.num_samples() as u64, progress::IMAGES);
+        bar.set_prefix(format!("features, {what}"));
+        let features = extract(&mut images, pooled, self.config.batch_size, |done, _| {
+            bar.set_position(done as u64);
+            !self.stop.load(Ordering::Relaxed)
+        });
+        progress::finish(&bar);
+        if let Ok(Some(features)) = &features {
+            let seconds = started.elapsed().as_secs_f64();
+            let count = features.num_samples();
+            progress::line(&format!(
+                "features of {count} {what} images in {seconds:.1} s, {:.1} images/s",
+                count as f64 / seconds
+            ));
+        }
+        Ok(features?)
+    }
+
+    fn fit<const D: usize, N: Network<D>>(
+        &self,
+        network: N,
+        train: &mut dyn Batches<D>,
+        validation: &mut dyn Batches<D>,
+        assemble: impl Fn(&N) -> Classifier,
+        started: Instant,
+    ) -> Result<Ended> {
+        let config = &self.config;
+        let save = |network: &N| {
+            let package = Package { manifest: self.manifest.clone(), model: assemble(network) };
+            package.save(&self.folder.model())
+        };
+        let mut bar = EpochProgress::new();
+        let mut history = WriteHistory::new(self.folder.history());
+        let mut checkpoint =
+            SaveWeights::when_best(Monitor::ValLoss, |network: &N| save(network).map_err(|e| TrainError::Callback(e.into())));
+        let mut early = EarlyStopping::new(Monitor::ValLoss)
+            .with_patience(if config.early_stopping == 0 { usize::MAX } else { config.early_stopping })
+            .with_restore_best_weights(config.restore_best);
+        let options = FitOptions { epochs: config.epochs, learning_rate: config.lr, stop: Arc::clone(&self.stop) };
+        let training = Instant::now();
+        let outcome = {
+            let mut callbacks: [&mut dyn Callback<N>; 4] = [&mut bar, &mut history, &mut checkpoint, &mut early];
+            fit(network, config.optimizer()?.init()?, train, Some(&mut *validation), &options, &mut callbacks)?
+        };
+        let training = training.elapsed();
+        let best_epoch = early.best_epoch();
+        let Outcome { network, history, stop } = outcome;
+        save(&network)?;
+        write_curves(&history, &self.folder.curves())?;
+
+        let model = self.folder.model();
+        match stop {
+            Stop::NonFiniteLoss { epoch, batch, loss } => {
+                let place = match batch {
+                    Some(batch) => format!("step {batch} of epoch {epoch}"),
+                    None => format!("the validation after epoch {epoch}"),
+                };
+                bail!(
+                    "the loss became {loss} in {place}; the last good weights are in {}. A lower --lr (now {}) usually helps",
+                    model.display(),
+                    config.lr
+                );
+            }
+            Stop::Interrupted { epoch } => {
+                progress::line(&format!("stopped in epoch {epoch}; saved {}", model.display()));
+                return Ok(Ended::Interrupted);
+            }
+            Stop::Callback { epoch } => progress::line(&format!(
+                "val_loss has not improved for {} epochs: ended after epoch {epoch}",
+                config.early_stopping
+            )),
+            Stop::Completed => {}
+        }
+        if let Some(best) = best_epoch.filter(|_| config.restore_best) {
+            progress::line(&format!("weights of epoch {best}, whose val_loss was the best"));
+        }
+        let test = evaluate(&network, validation)?;
+        progress::line(&format!(
+            "training took {:.1} s, everything {:.1} s; {}",
+            training.as_secs_f64(),
+            started.elapsed().as_secs_f64(),
+            model.display()
+        ));
+        println!("Test accuracy: {:.4}", test.accuracy);
+        Ok(Ended::Done)
+    }
+}
