@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use crate::error::DataError;
 
-/// The folder for files that can be made or fetched again: `$FIREBRICK_CACHE` if it is set and not empty, else `firebrick` in the
-/// platform's cache folder (`~/.cache` on Linux, `~/Library/Caches` on macOS, `%LOCALAPPDATA%` on Windows).
+/// The folder for files that can be made or fetched again: `$FIREBRICK_CACHE` if it is set and not empty,
+/// else `firebrick` in the platform's cache folder (`~/.cache` on Linux, `~/Library/Caches` on macOS,
+/// `%LOCALAPPDATA%` on Windows).
 ///
 /// It may not exist yet.
 ///

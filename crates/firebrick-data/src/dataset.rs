@@ -8,8 +8,8 @@ use crate::folder::Sample;
 
 /// Samples that can be asked for in any order, from any thread.
 ///
-/// Implement this for anything that a [`Loader`](crate::Loader) should deliver: decoded and augmented images, rows of a
-/// table, features computed once.
+/// Implement this for anything that a [`Loader`](crate::Loader) should deliver: decoded and augmented images,
+/// rows of a table, features computed once.
 pub trait Dataset: Send + Sync + 'static {
     /// One sample, e.g. pixels and a label.
     type Item: Send + 'static;
@@ -24,12 +24,13 @@ pub trait Dataset: Send + Sync + 'static {
 
     /// Sample `index` (below [`len`](Self::len)) as it is to be in `epoch`.
     ///
-    /// Must depend on `index` and `epoch` alone: draw random augmentations from a generator keyed by them. That is what makes
-    /// batches the same for any number of workers.
+    /// Must depend on `index` and `epoch` alone: draw random augmentations from a generator keyed by them.
+    /// That is what makes batches the same for any number of workers.
     ///
     /// # Errors
     ///
-    /// If the sample is unusable: an error for which [`DataError::is_bad_sample`] holds. Other errors end the epoch.
+    /// If the sample is unusable: an error for which [`DataError::is_bad_sample`] holds. Other errors end the
+    /// epoch.
     ///
     /// # Panics
     ///

@@ -19,7 +19,8 @@ pub struct DecodeLimits {
     pub max_pixels: u64,
     /// The file's length in bytes. Default: 512 MiB.
     pub max_bytes: u64,
-    /// Memory for the decoded picture and, separately, for the decoder's own buffers, in bytes. Default: 1 GiB.
+    /// Memory for the decoded picture and, separately, for the decoder's own buffers, in bytes. Default: 1
+    /// GiB.
     pub max_allocation: u64,
 }
 
@@ -34,10 +35,11 @@ impl Default for DecodeLimits {
 /// The content decides on the format, not the file's extension. The result is that of PIL's
 /// `ImageOps.exif_transpose(image).convert("RGB")`:
 ///
-/// - grey becomes three equal channels; palettes are looked up; CMYK and YCCK are converted without a colour profile;
+/// - grey becomes three equal channels; palettes are looked up; CMYK and YCCK are converted without a colour
+///   profile;
 /// - transparency is dropped, not composited: the colour stored under it shows;
-/// - of 16-bit samples the high byte is taken. (PIL does so for colour and for grey with alpha; its conversion of
-///   plain 16-bit grey clips at 255, which turns pictures white, and is not followed.)
+/// - of 16-bit samples the high byte is taken. (PIL does so for colour and for grey with alpha; its
+///   conversion of plain 16-bit grey clips at 255, which turns pictures white, and is not followed.)
 /// - of animations and of files with several pages the first picture is taken;
 /// - the EXIF (or TIFF) orientation is applied.
 ///
@@ -45,8 +47,9 @@ impl Default for DecodeLimits {
 ///
 /// # Errors
 ///
-/// All are [bad samples](DataError::is_bad_sample): an unreadable or empty file, one that is no image, an unsupported format (AVIF,
-/// HEIC, floating-point TIFF, ...), one that is cut short or damaged, and one beyond `limits`.
+/// All are [bad samples](DataError::is_bad_sample): an unreadable or empty file, one that is no image, an
+/// unsupported format (AVIF, HEIC, TIFF with a palette or floating-point samples, ...), one that is cut short
+/// or damaged, and one beyond `limits`.
 pub fn decode(path: &Path, limits: &DecodeLimits) -> Result<RgbImage, DataError> {
     decode_bytes(&read_limited(path, limits.max_bytes)?, path, limits)
 }
@@ -68,8 +71,10 @@ pub fn decode_bytes(data: &[u8], name: &Path, limits: &DecodeLimits) -> Result<R
         Kind::Other(found) => return Err(DataError::NotAnImage { path: name.into(), found }),
     };
     let picture = Picture { data, name, format, format_name, limits };
-    // The decoders are meant never to panic. Should one do so on hostile content, that is one bad image, not the end of a run.
-    catch_unwind(AssertUnwindSafe(|| picture.decode())).unwrap_or_else(|_| Err(picture.corrupt("the decoder panicked")))
+    // The decoders are meant never to panic. Should one do so on hostile content, that is one bad image, not
+    // the end of a run.
+    catch_unwind(AssertUnwindSafe(|| picture.decode()))
+        .unwrap_or_else(|_| Err(picture.corrupt("the decoder panicked")))
 }
 
 /// A file's content, at most `limit` bytes of it, in memory.
@@ -108,6 +113,10 @@ impl Picture<'_> {
             self.check_pixels(width, height)?;
         }
 
+        if self.ends_before_its_header_says() {
+            return Err(self.truncated());
+        }
+
         let mut reader = ImageReader::with_format(Cursor::new(self.data), self.format);
         let mut decoder_limits = Limits::no_limits();
         decoder_limits.max_alloc = Some(self.limits.max_allocation);
@@ -118,9 +127,6 @@ impl Picture<'_> {
         self.check_pixels(size.0, size.1)?;
         if decoder.total_bytes() > self.limits.max_allocation {
             return Err(self.too_much_memory(size));
-        }
-        if self.format == ImageFormat::Jpeg && !jpeg::is_complete(self.data) {
-            return Err(self.truncated());
         }
 
         let orientation = decoder.orientation().map_err(|error| self.refuse(error, size))?;
@@ -134,6 +140,19 @@ impl Picture<'_> {
         let big_endian = |at: usize| Some(u32::from_be_bytes(self.data.get(at..at + 4)?.try_into().ok()?));
         let is_header = self.format == ImageFormat::Png && self.data.get(12..16)? == b"IHDR";
         if is_header { big_endian(16).zip(big_endian(20)) } else { None }
+    }
+
+    /// Whether the format's own framing shows that the end is missing, which not every decoder minds.
+    fn ends_before_its_header_says(&self) -> bool {
+        match self.format {
+            ImageFormat::Jpeg => !jpeg::is_complete(self.data),
+            ImageFormat::WebP => {
+                let announced =
+                    self.data.get(4..8).map(|size| u32::from_le_bytes([size[0], size[1], size[2], size[3]]));
+                announced.is_none_or(|size| self.data.len() as u64 - 8 < u64::from(size))
+            }
+            _ => false,
+        }
     }
 
     fn check_pixels(&self, width: u32, height: u32) -> Result<(), DataError> {
@@ -159,9 +178,17 @@ impl Picture<'_> {
             DynamicImage::ImageLuma16(grey) => grey.pixels().flat_map(|p| [high(p.0[0]); 3]).collect(),
             DynamicImage::ImageLumaA16(grey) => grey.pixels().flat_map(|p| [high(p.0[0]); 3]).collect(),
             DynamicImage::ImageRgb16(rgb) => rgb.pixels().flat_map(|p| p.0.map(high)).collect(),
-            DynamicImage::ImageRgba16(rgba) => rgba.pixels().flat_map(|p| [p.0[0], p.0[1], p.0[2]].map(high)).collect(),
+            DynamicImage::ImageRgba16(rgba) => {
+                rgba.pixels().flat_map(|p| [p.0[0], p.0[1], p.0[2]].map(high)).collect()
+            }
             // Floating-point samples have no agreed range, so any scaling would be a guess.
-            other => return Err(self.unsupported(format!("{} with {:?} samples", self.format_name, other.color()))),
+            other => {
+                return Err(self.unsupported(format!(
+                    "{} with {:?} samples",
+                    self.format_name,
+                    other.color()
+                )));
+            }
         };
         Ok(RgbImage::from_raw(width, height, pixels).expect("three bytes for each pixel"))
     }
@@ -169,7 +196,9 @@ impl Picture<'_> {
     fn refuse(&self, error: ImageError, size: (u32, u32)) -> DataError {
         match &error {
             ImageError::Limits(_) => self.too_much_memory(size),
-            ImageError::Unsupported(what) => self.unsupported(format!("this kind of {} ({what})", self.format_name)),
+            ImageError::Unsupported(what) => {
+                self.unsupported(format!("this kind of {} ({what})", self.format_name))
+            }
             _ if ends_early(&error) => self.truncated(),
             _ => self.corrupt(error.to_string()),
         }
@@ -180,7 +209,11 @@ impl Picture<'_> {
     }
 
     fn truncated(&self) -> DataError {
-        DataError::Truncated { path: self.name.into(), format: self.format_name, bytes: self.data.len() as u64 }
+        DataError::Truncated {
+            path: self.name.into(),
+            format: self.format_name,
+            bytes: self.data.len() as u64,
+        }
     }
 
     fn corrupt(&self, reason: impl Into<String>) -> DataError {
@@ -192,17 +225,21 @@ impl Picture<'_> {
     }
 }
 
-/// Whether the end of the data is what the decoder complains about. Some say so in a type, some in words only.
+/// Whether the end of the data is what the decoder complains about. Some say so in a type, some in words
+/// only.
 fn ends_early(error: &ImageError) -> bool {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {
-        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof) {
+        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof)
+        {
             return true;
         }
         cause = error.source();
     }
     let text = error.to_string().to_lowercase();
-    ["unexpected end", "end of file", "eof", "premature end", "exhausted"].iter().any(|words| text.contains(words))
+    ["unexpected end", "failed to fill whole buffer", "end of file", "eof", "premature end", "exhausted"]
+        .iter()
+        .any(|words| text.contains(words))
 }
 
 #[cfg(test)]
@@ -238,12 +275,18 @@ mod tests {
 
     #[test]
     fn refuses_text_named_jpg() {
-        assert!(refused(b"not a picture").contains("is not an image: it is text that begins with \"not a picture\""));
+        assert!(
+            refused(b"not a picture")
+                .contains("is not an image: it is text that begins with \"not a picture\"")
+        );
     }
 
     #[test]
     fn refuses_formats_it_cannot_read_by_name() {
-        assert!(refused(b"\0\0\0\x18ftypheic\0\0\0\0").starts_with("a.jpg: HEIC/HEIF is not supported. Convert it to PNG"));
+        assert!(
+            refused(b"\0\0\0\x18ftypheic\0\0\0\0")
+                .starts_with("a.jpg: HEIC/HEIF is not supported. Convert it to PNG")
+        );
     }
 
     #[test]

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 /// Everything that files, folders and samples can do wrong.
 ///
-/// Each message names the file or folder, the value found there, and a way out. [`is_bad_sample`](Self::is_bad_sample)
-/// tells a single unusable sample from a problem with the data set as a whole.
+/// Each message names the file or folder, the value found there, and a way out.
+/// [`is_bad_sample`](Self::is_bad_sample) tells a single unusable sample from a problem with the data set as
+/// a whole.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
@@ -59,7 +60,10 @@ pub enum DataError {
         bytes: u64,
     },
     /// The file has the right signature and impossible content.
-    #[error("{}: the {format} data is damaged ({reason}). Copy it again from where it came from, or remove it", path.display())]
+    #[error(
+        "{}: the {format} data is damaged ({reason}). Copy it again from where it came from, or remove it",
+        path.display()
+    )]
     Corrupt {
         /// The file.
         path: PathBuf,
@@ -85,7 +89,10 @@ pub enum DataError {
         limit: u64,
     },
     /// The file is longer than the limit.
-    #[error("{}: is {bytes} bytes long; the limit is {limit}. Use a smaller file, or raise the byte limit", path.display())]
+    #[error(
+        "{}: is {bytes} bytes long; the limit is {limit}. Use a smaller file, or raise the byte limit",
+        path.display()
+    )]
     FileTooLarge {
         /// The file.
         path: PathBuf,
@@ -94,7 +101,8 @@ pub enum DataError {
         /// The limit in bytes.
         limit: u64,
     },
-    /// Decoding would take more memory than [`DecodeLimits::max_allocation`](crate::DecodeLimits::max_allocation).
+    /// Decoding would take more memory than
+    /// [`DecodeLimits::max_allocation`](crate::DecodeLimits::max_allocation).
     #[error(
         "{}: decoding its {width} x {height} pixels takes more than the allowed {limit} bytes of memory. \
          Scale it down, or raise the allocation limit",
@@ -121,28 +129,40 @@ pub enum DataError {
 
     // A folder as a whole.
     /// There is no such file or folder.
-    #[error("{}: does not exist. Check the spelling; relative paths start at {}", path.display(), current_dir())]
+    #[error(
+        "{}: does not exist. Check the spelling; relative paths start at {}",
+        path.display(),
+        current_dir()
+    )]
     Missing {
         /// What was asked for.
         path: PathBuf,
     },
     /// A folder was expected.
-    #[error("{}: is a file, not a folder. Give the folder that holds one folder of images for each class", path.display())]
+    #[error(
+        "{}: is a file, not a folder. Give the folder that holds one folder of images for each class",
+        path.display()
+    )]
     NotAFolder {
         /// The file.
         path: PathBuf,
     },
     /// A folder with nothing usable in it.
-    #[error("{}: holds no class folders. Make one folder of images for each class in it, e.g. {}", path.display(), path.join("cat").display())]
+    #[error(
+        "{}: holds no class folders. Make one folder of images for each class in it, e.g. {}",
+        path.display(),
+        path.join("cat").display()
+    )]
     NoClasses {
         /// The folder.
         path: PathBuf,
     },
     /// Images without class folders around them.
     #[error(
-        "{}: holds {count} images ({example}, ...) but no class folders. \
+        "{}: holds {} but no class folders. \
          Move the images of each class into a folder named after the class",
-        path.display()
+        path.display(),
+        counted(*count, "image", example)
     )]
     ImagesWithoutClasses {
         /// The folder.
@@ -154,9 +174,10 @@ pub enum DataError {
     },
     /// Images next to class folders belong to no class.
     #[error(
-        "{}: {count} images ({example}, ...) lie beside the class folders and belong to no class. \
+        "{}: {} beside the class folders: of no class. \
          Move each into its class folder, or out of this folder",
-        path.display()
+        path.display(),
+        counted(*count, "image", example)
     )]
     ImagesBesideClasses {
         /// The folder.
@@ -177,7 +198,11 @@ pub enum DataError {
         hint: String,
     },
     /// A class folder in which no image was found.
-    #[error("{}: the class folder {class:?} holds no images{}. Add images, or remove the folder", path.display(), ignored_note(*ignored, example))]
+    #[error(
+        "{}: the class folder {class:?} holds no images{}. Add images, or remove the folder",
+        path.display(),
+        ignored_note(*ignored, example)
+    )]
     EmptyClass {
         /// The class folder.
         path: PathBuf,
@@ -229,7 +254,11 @@ pub enum DataError {
         known: String,
     },
     /// The share of validation samples is out of range.
-    #[error("{}: a validation split of {fraction} is not possible. Give a number from 0 up to, but not including, 1", path.display())]
+    #[error(
+        "{}: a validation split of {fraction} is not possible. \
+         Give a number from 0 up to, but not including, 1",
+        path.display()
+    )]
     InvalidSplit {
         /// The folder.
         path: PathBuf,
@@ -260,7 +289,12 @@ pub enum DataError {
         train: PathBuf,
     },
     /// No images where some were asked for.
-    #[error("{}: holds no images (files ending in {}){}", path.display(), crate::scan::extension_list(), ignored_note(*ignored, example))]
+    #[error(
+        "{}: holds no images (files ending in {}){}",
+        path.display(),
+        crate::scan::extension_list(),
+        ignored_note(*ignored, example)
+    )]
     NoImages {
         /// The folder.
         path: PathBuf,
@@ -280,7 +314,10 @@ pub enum DataError {
         reason: String,
     },
     /// A file or folder could not be written.
-    #[error("{}: cannot be written ({source}). Check the free space and that you may write there", path.display())]
+    #[error(
+        "{}: cannot be written ({source}). Check the free space and that you may write there",
+        path.display()
+    )]
     Write {
         /// The file or folder.
         path: PathBuf,
@@ -288,7 +325,9 @@ pub enum DataError {
         source: io::Error,
     },
     /// The platform names no cache folder.
-    #[error("no cache folder is known on this system. Set the environment variable FIREBRICK_CACHE to a folder")]
+    #[error(
+        "no cache folder is known on this system. Set the environment variable FIREBRICK_CACHE to a folder"
+    )]
     NoCacheFolder,
 
     // The loader.
@@ -306,7 +345,9 @@ pub enum DataError {
         first: String,
     },
     /// [`Dataset::get`](crate::Dataset::get) panicked.
-    #[error("sample {index}: the data set's code panicked: {message}. This is a bug in the data set, not in the data")]
+    #[error(
+        "sample {index}: the data set's code panicked: {message}. This is a bug in the data set, not in the data"
+    )]
     Panicked {
         /// The sample's index.
         index: usize,
@@ -376,8 +417,16 @@ fn current_dir() -> String {
 
 fn ignored_note(ignored: usize, example: &Option<String>) -> String {
     match example {
-        Some(example) => format!("; it has {ignored} files of other kinds ({example}, ...)"),
+        Some(example) => format!("; there are {} of another kind", counted(ignored, "file", example)),
         None => String::new(),
+    }
+}
+
+/// E.g. `1 image (a.jpg)` or `7 images (a.jpg, ...)`.
+fn counted(count: usize, what: &str, example: &str) -> String {
+    match count {
+        1 => format!("1 {what} ({example})"),
+        _ => format!("{count} {what}s ({example}, ...)"),
     }
 }
 
@@ -412,7 +461,8 @@ mod tests {
 
     #[test]
     fn names_the_pixels_of_a_huge_header() {
-        let error = DataError::TooManyPixels { path: "a.png".into(), width: 60_000, height: 60_000, limit: 100 };
+        let error =
+            DataError::TooManyPixels { path: "a.png".into(), width: 60_000, height: 60_000, limit: 100 };
         assert_eq!(
             error.to_string(),
             "a.png: is 60000 x 60000 pixels, 3600000000 in all; the limit is 100. Scale it down, or raise the pixel limit"

@@ -1,6 +1,7 @@
 //! The Fashion-MNIST sample that is compiled in: 2,000 training and 1,000 validation images of 10 classes.
 //!
-//! H. Xiao, K. Rasul, R. Vollgraf, "Fashion-MNIST", arXiv:1708.07747. MIT licence. See assets/fashion/PROVENANCE.md.
+//! H. Xiao, K. Rasul, R. Vollgraf, "Fashion-MNIST", arXiv:1708.07747. MIT licence. See
+//! assets/fashion/PROVENANCE.md.
 
 use std::fs;
 use std::io;
@@ -17,17 +18,29 @@ const IMAGES: &[u8] = include_bytes!("../../../assets/fashion/images-idx3-ubyte.
 const LABELS: &[u8] = include_bytes!("../../../assets/fashion/labels-idx1-ubyte.gz");
 const LICENCE: &[u8] = include_bytes!("../../../assets/fashion/LICENSE");
 
-/// Names of the data set's labels 0 to 9. As with any folder, a model trained on it numbers its classes by sorted name.
-const CLASSES: [&str; 10] =
-    ["t-shirt_top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle_boot"];
+/// Names of the data set's labels 0 to 9. As with any folder, a model trained on it numbers its classes by
+/// sorted name.
+const CLASSES: [&str; 10] = [
+    "t-shirt_top",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle_boot",
+];
 
 const TRAIN: usize = 2_000;
 const VALIDATION: usize = 1_000;
 
-/// The folder that holds the sample as `train|validation/CLASS/NNNNN.png`, below `cache`; unpacks it there the first time.
+/// The folder that holds the sample as `train|validation/CLASS/NNNNN.png`, below `cache`; unpacks it there
+/// the first time.
 ///
-/// The files are 28x28 grey PNGs, numbered in the order of the sample. The folder appears complete or not at all, also
-/// when several processes unpack at the same time; one that was damaged since is made anew.
+/// The files are 28x28 grey PNGs, numbered in the order of the sample. The folder appears complete or not at
+/// all, also when several processes unpack at the same time; one that was damaged since is made anew.
 ///
 /// # Errors
 ///
@@ -49,7 +62,9 @@ pub fn builtin_fashion(cache: &Path) -> Result<PathBuf, DataError> {
         return Ok(folder);
     }
     match fs::rename(&folder, workshop.path().join("damaged")) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(DataError::write(&folder)(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(DataError::write(&folder)(error));
+        }
         _ => {}
     }
     match fs::rename(&fresh, &folder) {
@@ -64,7 +79,8 @@ fn short_hash() -> String {
     digest[..4].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Whether all images are there. A crash of the whole machine can leave a renamed folder with empty files; people delete some.
+/// Whether all images are there. A crash of the whole machine can leave a renamed folder with empty files;
+/// people delete some.
 fn is_whole(folder: &Path) -> bool {
     let count = |part: &str| {
         let images = list_images(&folder.join(part)).unwrap_or_default();
@@ -97,17 +113,21 @@ fn embedded() -> Result<(IdxArray, IdxArray), DataError> {
     let images = parse_idx(IMAGES, Path::new("assets/fashion/images-idx3-ubyte.gz"), &limits)?;
     let labels = parse_idx(LABELS, Path::new("assets/fashion/labels-idx1-ubyte.gz"), &limits)?;
     let total = TRAIN + VALIDATION;
-    assert!(images.shape.len() == 3 && images.len() == total && labels.shape == [total], "checked when they were made");
+    assert!(
+        images.shape.len() == 3 && images.len() == total && labels.shape == [total],
+        "checked when they were made"
+    );
     Ok((images, labels))
 }
 
 fn write_png(path: &Path, pixels: &[u8], width: u32, height: u32) -> Result<(), DataError> {
-    image::save_buffer_with_format(path, pixels, width, height, ExtendedColorType::L8, ImageFormat::Png).map_err(|error| {
-        DataError::write(path)(match error {
-            image::ImageError::IoError(error) => error,
-            other => io::Error::other(other),
+    image::save_buffer_with_format(path, pixels, width, height, ExtendedColorType::L8, ImageFormat::Png)
+        .map_err(|error| {
+            DataError::write(path)(match error {
+                image::ImageError::IoError(error) => error,
+                other => io::Error::other(other),
+            })
         })
-    })
 }
 
 #[cfg(test)]
@@ -171,7 +191,8 @@ mod tests {
     fn lets_several_unpack_at_the_same_time() {
         let cache = tempfile::tempdir().unwrap();
         let folders: Vec<_> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| builtin_fashion(cache.path()).unwrap())).collect();
+            let threads: Vec<_> =
+                (0..4).map(|_| scope.spawn(|| builtin_fashion(cache.path()).unwrap())).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         assert!(folders.iter().all(|folder| folder == &folders[0] && is_whole(folder)));

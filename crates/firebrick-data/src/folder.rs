@@ -50,19 +50,19 @@ impl ImageFolder {
     /// Finds the classes and images below `root`. No image is opened.
     ///
     /// `root` holds either
-    /// - `train/` and one of `validation/`, `val/`, `valid/`, `test/` (the first of these, if several), each with the same class
-    ///   folders; or
+    /// - `train/` and one of `validation/`, `val/`, `valid/`, `test/` (the first of these, if several), each
+    ///   with the same class folders; or
     /// - `train/` alone, which is split as the next; or
     /// - one folder for each class, split class by class ([`stratified_split`]) as `options` say.
     ///
-    /// Class folders are searched recursively for files with an [image extension](crate::IMAGE_EXTENSIONS). Hidden files, hidden folders
-    /// and files of other kinds are left out; links are followed.
+    /// Class folders are searched recursively for files with an [image extension](crate::IMAGE_EXTENSIONS).
+    /// Hidden files, hidden folders and files of other kinds are left out; links are followed.
     ///
     /// # Errors
     ///
-    /// If `root` is missing or no folder; if there are fewer than two classes, a class without images, or images
-    /// that lie beside the class folders; if the two parts' classes differ; if the split is out of range or leaves nothing to
-    /// validate.
+    /// If `root` is missing or no folder; if there are fewer than two classes, a class without images, or
+    /// images that lie beside the class folders; if the two parts' classes differ; if the split is out of
+    /// range or leaves nothing to validate.
     pub fn open(root: impl AsRef<Path>, options: &FolderOptions) -> Result<Self, DataError> {
         let root = root.as_ref();
         let fraction = options.validation_split;
@@ -115,8 +115,9 @@ impl ImageFolder {
 
 /// The samples to evaluate a model with, whose classes are `classes`, in the model's order.
 ///
-/// `root` holds class folders, or `train/` and a validation part as for [`ImageFolder::open`], of which the validation part is taken. Not
-/// every class needs a folder; one class is enough. Samples are sorted by folder name, then by path.
+/// `root` holds class folders, or `train/` and a validation part as for [`ImageFolder::open`], of which the
+/// validation part is taken. Not every class needs a folder; one class is enough. Samples are sorted by
+/// folder name, then by path.
 ///
 /// # Errors
 ///
@@ -157,7 +158,8 @@ impl Layout {
             return Err(DataError::NotAFolder { path: root.into() });
         }
         let folders = Listing::of(root)?.folders;
-        let named = |name: &str| folders.iter().find(|folder| file_name(folder).eq_ignore_ascii_case(name)).cloned();
+        let named =
+            |name: &str| folders.iter().find(|folder| file_name(folder).eq_ignore_ascii_case(name)).cloned();
         let Some(train) = named("train") else { return Ok(Self::Classes) };
 
         let mut parts = VALIDATION_NAMES.into_iter().filter_map(named);
@@ -165,7 +167,8 @@ impl Layout {
         if let (Some(taken), Some(left)) = (&validation, parts.next()) {
             tracing::info!("validating with {}; {} is not used", taken.display(), left.display());
         }
-        // "train" may be a class, beside "car" and "ship": then images lie directly in it, and there is no validation part.
+        // "train" may be a class, beside "car" and "ship": then images lie directly in it, and there is no
+        // validation part.
         if validation.is_none() && Listing::of(&train)?.folders.is_empty() && folders.len() > 1 {
             return Ok(Self::Classes);
         }
@@ -203,7 +206,7 @@ fn class_folders(folder: &Path) -> Result<Vec<ClassFolder>, DataError> {
             return Err(DataError::EmptyClass { path, class, ignored, example });
         }
         if let Some(example) = example {
-            tracing::warn!("{}: {ignored} files that are not images are left out ({example}, ...)", path.display());
+            tracing::warn!(ignored, example, "{}: files that are not images are left out", path.display());
         }
         folders.push(ClassFolder { path, name: class, images });
     }
@@ -291,7 +294,10 @@ mod tests {
     #[test]
     fn prefers_validation_to_test() {
         let root = tree(&["train/a/1.jpg", "train/b/1.jpg", "test/c/1.jpg", "val/a/7.jpg", "val/b/7.jpg"]);
-        assert_eq!(names(&root, &open(&root).unwrap().validation), named(&[("val/a/7.jpg", 0), ("val/b/7.jpg", 1)]));
+        assert_eq!(
+            names(&root, &open(&root).unwrap().validation),
+            named(&[("val/a/7.jpg", 0), ("val/b/7.jpg", 1)])
+        );
     }
 
     #[test]
@@ -318,7 +324,15 @@ mod tests {
 
     #[test]
     fn searches_class_folders_recursively_and_leaves_other_files_out() {
-        let root = tree(&["a/x/1.JPG", "a/2.jpeg", "a/notes.txt", "a/.hidden.png", "b/1.png", ".git/1.png", "README.md"]);
+        let root = tree(&[
+            "a/x/1.JPG",
+            "a/2.jpeg",
+            "a/notes.txt",
+            "a/.hidden.png",
+            "b/1.png",
+            ".git/1.png",
+            "README.md",
+        ]);
         let options = FolderOptions { validation_split: 0.0, ..Default::default() };
         let folder = ImageFolder::open(root.path(), &options).unwrap();
         assert_eq!(names(&root, &folder.train), named(&[("a/2.jpeg", 0), ("a/x/1.JPG", 0), ("b/1.png", 1)]));
@@ -361,14 +375,20 @@ mod tests {
     fn refuses_images_beside_class_folders() {
         let root = tree(&["a/1.jpg", "b/1.jpg", "loose.jpg"]);
         let text = refused(&root, open(&root));
-        assert!(text.starts_with("ROOT: 1 images (loose.jpg, ...) lie beside the class folders"), "{text}");
+        assert!(
+            text.starts_with("ROOT: 1 image (loose.jpg) beside the class folders: of no class. Move"),
+            "{text}"
+        );
     }
 
     #[test]
     fn refuses_a_single_class_and_looks_inside_it() {
         let root = tree(&["a/1.jpg"]);
         let text = refused(&root, open(&root));
-        assert!(text.starts_with("ROOT: holds only one class, \"a\". A classifier needs at least two"), "{text}");
+        assert!(
+            text.starts_with("ROOT: holds only one class, \"a\". A classifier needs at least two"),
+            "{text}"
+        );
 
         let root = tree(&["flowers/a/1.jpg", "flowers/b/1.jpg"]);
         let text = refused(&root, open(&root));
@@ -380,11 +400,14 @@ mod tests {
         let root = tree(&["a/1.jpg", "b/1.heic", "b/2.heic"]);
         assert_eq!(
             refused(&root, open(&root)),
-            "ROOT/b: the class folder \"b\" holds no images; it has 2 files of other kinds (1.heic, ...). \
+            "ROOT/b: the class folder \"b\" holds no images; there are 2 files (1.heic, ...) of another kind. \
              Add images, or remove the folder"
         );
         let root = tree(&["train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "val/b/"]);
-        assert!(refused(&root, open(&root)).starts_with("ROOT/val/b: the class folder \"b\" holds no images. Add"));
+        assert!(
+            refused(&root, open(&root))
+                .starts_with("ROOT/val/b: the class folder \"b\" holds no images. Add")
+        );
     }
 
     #[test]
@@ -401,7 +424,8 @@ mod tests {
     fn refuses_a_split_out_of_range() {
         let root = tree(&["a/1.jpg", "b/1.jpg"]);
         for fraction in [-0.1, 1.0, 20.0, f32::NAN] {
-            let result = ImageFolder::open(root.path(), &FolderOptions { validation_split: fraction, seed: 0 });
+            let result =
+                ImageFolder::open(root.path(), &FolderOptions { validation_split: fraction, seed: 0 });
             let text = refused(&root, result);
             assert!(text.contains(&format!("a validation split of {fraction} is not possible")), "{text}");
         }
@@ -437,7 +461,10 @@ mod tests {
     fn refuses_to_evaluate_a_class_that_the_model_does_not_know() {
         let root = tree(&["a/1.jpg", "x/1.jpg"]);
         let text = refused(&root, open_evaluation(root.path(), &["a".to_owned(), "b".to_owned()]));
-        assert!(text.starts_with("ROOT/x: the model has no class \"x\"; its 2 classes are \"a\", \"b\"."), "{text}");
+        assert!(
+            text.starts_with("ROOT/x: the model has no class \"x\"; its 2 classes are \"a\", \"b\"."),
+            "{text}"
+        );
     }
 
     #[cfg(unix)]

@@ -11,7 +11,8 @@ use crate::error::DataError;
 /// An array of bytes as an IDX file holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdxArray {
-    /// The length of each dimension, slowest first: `[images, rows, columns]` for images, `[labels]` for labels.
+    /// The length of each dimension, slowest first: `[images, rows, columns]` for images, `[labels]` for
+    /// labels.
     pub shape: Vec<usize>,
     /// The values, last dimension fastest.
     pub data: Vec<u8>,
@@ -55,12 +56,13 @@ impl Default for IdxLimits {
 
 /// Reads an IDX file of unsigned bytes, plain or gzip'd (its first bytes tell).
 ///
-/// The format: two zero bytes, the type (8 for unsigned bytes), the number of dimensions (1 to 4 here), each dimension as a big-endian
-/// 32-bit number, then the values. <http://yann.lecun.com/exdb/mnist/>
+/// The format: two zero bytes, the type (8 for unsigned bytes), the number of dimensions (1 to 4 here), each
+/// dimension as a big-endian 32-bit number, then the values. <http://yann.lecun.com/exdb/mnist/>
 ///
 /// # Errors
 ///
-/// If the file cannot be read, is beyond `limits`, or is no IDX file of unsigned bytes with exactly the announced content.
+/// If the file cannot be read, is beyond `limits`, or is no IDX file of unsigned bytes with exactly the
+/// announced content.
 pub fn read_idx(path: &Path, limits: &IdxLimits) -> Result<IdxArray, DataError> {
     parse_idx(&read_limited(path, limits.max_bytes)?, path, limits)
 }
@@ -79,23 +81,36 @@ pub fn parse_idx(content: &[u8], name: &Path, limits: &IdxLimits) -> Result<IdxA
     MultiGzDecoder::new(content)
         .take(limits.max_bytes.saturating_add(1))
         .read_to_end(&mut unpacked)
-        .map_err(|error| refuse(format!("its gzip data is damaged or cut short ({error}). Fetch the file again")))?;
+        .map_err(|error| {
+            refuse(format!("its gzip data is damaged or cut short ({error}). Fetch the file again"))
+        })?;
     parse(&unpacked, limits).map_err(refuse)
 }
 
 fn parse(content: &[u8], limits: &IdxLimits) -> Result<IdxArray, String> {
     const UNSIGNED_BYTES: u8 = 8;
     if content.len() as u64 > limits.max_bytes {
-        return Err(format!("it holds more than the allowed {} bytes. Raise the limit if it is meant to", limits.max_bytes));
+        return Err(format!(
+            "it holds more than the allowed {} bytes. Raise the limit if it is meant to",
+            limits.max_bytes
+        ));
     }
     let Some((&[zero, zero_too, kind, rank], rest)) = content.split_first_chunk() else {
-        return Err(format!("it is {} bytes long, shorter than any header. Fetch the file again", content.len()));
+        return Err(format!(
+            "it is {} bytes long, shorter than any header. Fetch the file again",
+            content.len()
+        ));
     };
     if (zero, zero_too) != (0, 0) {
-        return Err(format!("it begins with {zero:02x} {zero_too:02x}, not 00 00. Is it another kind of file?"));
+        return Err(format!(
+            "it begins with {zero:02x} {zero_too:02x}, not 00 00. Is it another kind of file?"
+        ));
     }
     if kind != UNSIGNED_BYTES {
-        return Err(format!("its values are of type {kind:#04x} ({}); only unsigned bytes (0x08) are read", type_name(kind)));
+        return Err(format!(
+            "its values are of type {kind:#04x} ({}); only unsigned bytes (0x08) are read",
+            type_name(kind)
+        ));
     }
     if !(1..=4).contains(&rank) {
         return Err(format!("it has {rank} dimensions; 1 to 4 are read"));
@@ -179,7 +194,9 @@ mod tests {
         for end in 2..packed.len() {
             assert!(parsed(&packed[..end]).is_err());
         }
-        assert!(refused(&[&IMAGES[..], &[0]].concat()).contains("announces [2, 1, 2] values, and 5 bytes follow"));
+        assert!(
+            refused(&[&IMAGES[..], &[0]].concat()).contains("announces [2, 1, 2] values, and 5 bytes follow")
+        );
     }
 
     #[test]

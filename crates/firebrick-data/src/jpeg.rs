@@ -8,9 +8,10 @@ const RST7: u8 = 0xD7;
 
 /// Whether the JPEG data runs to its end-of-image marker (ITU-T T.81, annex B).
 ///
-/// The decoder fills what is missing from a cut file with grey and reports success, as browsers do. A half-grey image teaches a
-/// model something wrong, so it must be refused, as PIL does. Segments are stepped over by their lengths: the end marker
-/// of a thumbnail inside an EXIF segment does not count. Bytes after the end are allowed.
+/// The decoder fills what is missing from a cut file with grey and reports success, as browsers do. A
+/// half-grey image teaches a model something wrong, so it must be refused, as PIL does. Segments are stepped
+/// over by their lengths: the end marker of a thumbnail inside an EXIF segment does not count. Bytes after
+/// the end are allowed.
 pub(crate) fn is_complete(data: &[u8]) -> bool {
     let mut rest = data;
     loop {

@@ -2,8 +2,10 @@
 //!
 //! - [`ImageFolder`] finds the classes and pictures below a folder and splits them; [`open_evaluation`] and
 //!   [`list_images`] do so for a trained model.
-//! - [`decode`] turns a JPEG, PNG, WebP, BMP, GIF or TIFF file into upright 8-bit RGB, within [`DecodeLimits`].
-//! - [`Loader`] asks a [`Dataset`] for samples on several threads and delivers batches whose content does not depend on how many.
+//! - [`decode`] turns a JPEG, PNG, WebP, BMP, GIF or TIFF file into upright 8-bit RGB, within
+//!   [`DecodeLimits`].
+//! - [`Loader`] asks a [`Dataset`] for samples on several threads and delivers batches whose content does not
+//!   depend on how many.
 //! - [`read_idx`] reads the files of the MNIST family.
 //! - [`builtin_fashion`] unpacks the sample data set that is compiled in (feature `fashion`).
 //!
@@ -41,6 +43,7 @@ mod scan;
 mod shuffle;
 mod signature;
 mod split;
+mod workers;
 
 pub use cache::cache_dir;
 pub use dataset::{Dataset, ImageDataset};

@@ -1,14 +1,14 @@
 //! Batches from several threads, in one order.
 
-use std::collections::VecDeque;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::Arc;
+use std::thread;
 
 use crate::dataset::Dataset;
 use crate::error::DataError;
 use crate::shuffle::shuffled;
+use crate::workers::Workers;
 
 /// What to do about a sample that cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -16,8 +16,8 @@ pub enum OnBadSample {
     /// End the epoch with the error of the first bad sample in order. The default.
     #[default]
     Fail,
-    /// Leave it out of its batch and say so in [`Batch::skipped`]; fail only if more than half of the epoch's samples are
-    /// bad, or for an error that is not about a single sample.
+    /// Leave it out of its batch and say so in [`Batch::skipped`]; fail only if more than half of the epoch's
+    /// samples are bad, or for an error that is not about a single sample.
     Skip,
 }
 
@@ -26,12 +26,14 @@ pub enum OnBadSample {
 pub struct LoaderOptions {
     /// Samples in a batch, at least 1; the last batch of an epoch may have fewer. Default: 32.
     pub batch_size: usize,
-    /// Threads that ask the data set for samples; 0 does so in the caller's thread. Default: the number of cores, at most 8.
+    /// Threads that ask the data set for samples; 0 does so in the caller's thread. Default: the number of
+    /// cores, at most 8.
     pub workers: usize,
-    /// Batches that may be ready or in the making before the caller asks for them. Default: 2; 0 is taken as 1, and
-    /// means nothing without workers.
+    /// Batches that may be ready or in the making before the caller asks for them. Default: 2; 0 is taken as
+    /// 1, and means nothing without workers.
     pub queue: usize,
-    /// The seed of the [order](crate::shuffled), another for each epoch; `None` keeps the data set's order. Default: `None`.
+    /// The seed of the [order](crate::shuffled), another for each epoch; `None` keeps the data set's order.
+    /// Default: `None`.
     pub shuffle: Option<u64>,
     /// What to do about a sample that cannot be used. Default: fail.
     pub on_bad: OnBadSample,
@@ -62,8 +64,8 @@ pub struct BadSample {
 /// Samples that belong together.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch<T> {
-    /// Which batch of the epoch this is, from 0, with those counted that were left out because all their samples were bad.
-    /// After a stop, [`Loader::epoch_from`] goes on with `number + 1`.
+    /// Which batch of the epoch this is, from 0, with those counted that were left out because all their
+    /// samples were bad. After a stop, [`Loader::epoch_from`] goes on with `number + 1`.
     pub number: usize,
     /// The data set's indices of the items.
     pub indices: Vec<usize>,
@@ -133,7 +135,11 @@ impl<D: Dataset> Loader<D> {
         };
         let position = batch.saturating_mul(self.options.batch_size).min(len);
         let plan = Arc::new(Plan { dataset: Arc::clone(&self.dataset), order, epoch });
-        let workers = Workers::start(&plan, position, &self.options);
+        let make = {
+            let plan = Arc::clone(&plan);
+            move |place| plan.get(place)
+        };
+        let workers = Workers::start(make, position..len, &self.options);
         Epoch {
             plan,
             workers,
@@ -154,7 +160,7 @@ impl<D: Dataset> Loader<D> {
 pub struct Epoch<D: Dataset> {
     plan: Arc<Plan<D>>,
     /// `None`: samples are made in the caller's thread.
-    workers: Option<Workers<D::Item>>,
+    workers: Option<Workers<Result<D::Item, DataError>>>,
     batch_size: usize,
     on_bad: OnBadSample,
     /// The next sample's place in the order.
@@ -166,7 +172,8 @@ pub struct Epoch<D: Dataset> {
 }
 
 impl<D: Dataset> Epoch<D> {
-    /// All samples left out so far, including those of batches left out at the end, which no [`Batch`] can tell of.
+    /// All samples left out so far, including those of batches left out at the end, which no [`Batch`] can
+    /// tell of.
     pub fn bad_samples(&self) -> &[BadSample] {
         &self.bad
     }
@@ -182,7 +189,8 @@ impl<D: Dataset> Epoch<D> {
     fn next_batch(&mut self) -> Result<Option<Batch<D::Item>>, DataError> {
         while self.position < self.plan.order.len() {
             let places = self.position..self.plan.order.len().min(self.position + self.batch_size);
-            let mut batch = Batch { number: self.number, indices: Vec::new(), items: Vec::new(), skipped: Vec::new() };
+            let mut batch =
+                Batch { number: self.number, indices: Vec::new(), items: Vec::new(), skipped: Vec::new() };
             for (place, result) in places.clone().zip(self.results(places.clone())) {
                 let index = self.plan.order[place];
                 match result {
@@ -263,151 +271,14 @@ impl<D: Dataset> Plan<D> {
     }
 }
 
-/// Threads that fill a window of results in front of the caller. Stopped and joined when dropped.
-#[derive(Debug)]
-struct Workers<T> {
-    shared: Arc<Shared<T>>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-#[derive(Debug)]
-struct Shared<T> {
-    window: Mutex<Window<T>>,
-    /// Signalled when the front batch is complete.
-    complete: Condvar,
-    /// Signalled when the window has moved on, or all is over.
-    moved: Condvar,
-}
-
-/// Results at the places `start..start + slots.len()` of the order. No place beyond may be worked on yet.
-#[derive(Debug)]
-struct Window<T> {
-    start: usize,
-    slots: VecDeque<Option<Result<T, DataError>>>,
-    /// The first place that no worker has taken.
-    next: usize,
-    /// How many of the caller's next samples are still to come.
-    missing: usize,
-    /// Samples in a full batch, and in the whole epoch.
-    batch_size: usize,
-    total: usize,
-    stopped: bool,
-}
-
-impl<T> Window<T> {
-    fn front(&self) -> usize {
-        self.batch_size.min(self.slots.len())
-    }
-
-    fn count_missing(&mut self) {
-        self.missing = self.slots.iter().take(self.front()).filter(|slot| slot.is_none()).count();
-    }
-}
-
-impl<T> Shared<T> {
-    fn lock(&self) -> MutexGuard<'_, Window<T>> {
-        // No code that may panic runs under this lock.
-        self.window.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Makes samples until there are no more, or nobody wants them.
-    fn work(&self, make: impl Fn(usize) -> Result<T, DataError>) {
-        let mut window = self.lock();
-        loop {
-            if window.stopped || window.next == window.total {
-                return;
-            }
-            if window.next == window.start + window.slots.len() {
-                window = self.moved.wait(window).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            let place = window.next;
-            window.next += 1;
-            drop(window);
-
-            let result = make(place);
-
-            window = self.lock();
-            // The caller takes a batch only when it is complete, so this place is still in the window.
-            let slot = place - window.start;
-            window.slots[slot] = Some(result);
-            if slot < window.front() {
-                window.missing -= 1;
-                if window.missing == 0 {
-                    self.complete.notify_one();
-                }
-            }
-        }
-    }
-}
-
-impl<T: Send + 'static> Workers<T> {
-    /// Threads for the places from `position` on; `None` if there is no work for threads, or none can be had.
-    fn start<D: Dataset<Item = T>>(plan: &Arc<Plan<D>>, position: usize, options: &LoaderOptions) -> Option<Self> {
-        let total = plan.order.len();
-        let ahead = options.queue.max(1).saturating_mul(options.batch_size).min(total - position);
-        let mut window = Window {
-            start: position,
-            slots: (0..ahead).map(|_| None).collect(),
-            next: position,
-            missing: 0,
-            batch_size: options.batch_size,
-            total,
-            stopped: false,
-        };
-        window.count_missing();
-        let shared = Arc::new(Shared { window: Mutex::new(window), complete: Condvar::new(), moved: Condvar::new() });
-
-        let mut workers = Self { shared, threads: Vec::new() };
-        for number in 0..options.workers.min(ahead) {
-            let (shared, plan) = (Arc::clone(&workers.shared), Arc::clone(plan));
-            let work = move || shared.work(|place| plan.get(place));
-            match thread::Builder::new().name(format!("firebrick-loader-{number}")).spawn(work) {
-                Ok(thread) => workers.threads.push(thread),
-                Err(error) => {
-                    tracing::warn!(%error, "only {number} of {} loader threads could be started", options.workers);
-                    break;
-                }
-            }
-        }
-        (!workers.threads.is_empty()).then_some(workers)
-    }
-
-    /// Waits for the next batch, `len` samples in order, and lets the workers move on by as many.
-    fn take(&self, len: usize) -> Vec<Result<T, DataError>> {
-        let mut window = self.shared.lock();
-        while window.missing > 0 {
-            window = self.shared.complete.wait(window).unwrap_or_else(PoisonError::into_inner);
-        }
-        let batch = window.slots.drain(..len).map(|slot| slot.expect("nothing of this batch is missing")).collect();
-        window.start += len;
-        let beyond = window.total - (window.start + window.slots.len());
-        window.slots.extend((0..len.min(beyond)).map(|_| None));
-        window.count_missing();
-        drop(window);
-        self.shared.moved.notify_all();
-        batch
-    }
-}
-
-impl<T> Drop for Workers<T> {
-    fn drop(&mut self) {
-        self.shared.lock().stopped = true;
-        self.shared.moved.notify_all();
-        for thread in self.threads.drain(..) {
-            // Samples are made under catch_unwind; should a thread have died all the same, there is nobody left to tell.
-            let _ = thread.join();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
-    /// Numbers `0..len`; the listed ones are bad. Some take longer than others, so that workers overtake each other.
+    /// Numbers `0..len`; the listed ones are bad. Some take longer than others, so that workers overtake each
+    /// other.
     #[derive(Debug, Default)]
     struct Numbers {
         len: usize,
@@ -427,7 +298,7 @@ mod tests {
 
         fn get(&self, index: usize, epoch: u64) -> Result<Self::Item, DataError> {
             self.made.fetch_add(1, Ordering::SeqCst);
-            if self.uneven && index % 3 == 0 {
+            if self.uneven && index.is_multiple_of(3) {
                 thread::sleep(Duration::from_micros(200 * (index as u64 % 7)));
             }
             assert!(self.panics_at != Some(index), "no {index} today");
@@ -506,8 +377,10 @@ mod tests {
     #[test]
     fn delivers_each_sample_once_in_the_shuffled_order() {
         for workers in [0, 3] {
-            let loader =
-                loader(Numbers { len: 23, ..Default::default() }, LoaderOptions { shuffle: Some(1), ..options(5, workers) });
+            let loader = loader(
+                Numbers { len: 23, ..Default::default() },
+                LoaderOptions { shuffle: Some(1), ..options(5, workers) },
+            );
             assert_eq!((loader.len(), loader.num_batches()), (23, 5));
             let batches: Vec<_> = loader.epoch(4).map(Result::unwrap).collect();
             assert_eq!(batches.iter().map(|b| b.items.len()).collect::<Vec<_>>(), [5, 5, 5, 5, 3]);
@@ -546,7 +419,8 @@ mod tests {
     #[test]
     fn skips_bad_samples_and_names_them() {
         for workers in [0, 3] {
-            let loader = loader(Numbers { len: 8, bad: vec![1, 6], ..Default::default() }, skipping(4, workers));
+            let loader =
+                loader(Numbers { len: 8, bad: vec![1, 6], ..Default::default() }, skipping(4, workers));
             let batches: Vec<_> = loader.epoch(0).map(Result::unwrap).collect();
             assert_eq!(batches[0].indices, [0, 2, 3]);
             assert_eq!(batches[0].skipped, [BadSample { index: 1, error: "number 1: unlucky".into() }]);
@@ -558,7 +432,10 @@ mod tests {
     #[test]
     fn leaves_out_a_batch_without_items_and_tells_of_it_in_the_next() {
         for workers in [0, 3] {
-            let loader = loader(Numbers { len: 10, bad: vec![2, 3, 8, 9], ..Default::default() }, skipping(2, workers));
+            let loader = loader(
+                Numbers { len: 10, bad: vec![2, 3, 8, 9], ..Default::default() },
+                skipping(2, workers),
+            );
             let mut epoch = loader.epoch(0);
             let batches: Vec<_> = epoch.by_ref().map(Result::unwrap).collect();
             assert_eq!(batches.iter().map(|b| b.number).collect::<Vec<_>>(), [0, 2, 3]);
@@ -570,10 +447,12 @@ mod tests {
     #[test]
     fn refuses_to_skip_more_than_half() {
         for workers in [0, 3] {
-            let half = loader(Numbers { len: 6, bad: vec![0, 1, 2], ..Default::default() }, skipping(2, workers));
+            let half =
+                loader(Numbers { len: 6, bad: vec![0, 1, 2], ..Default::default() }, skipping(2, workers));
             assert!(half.epoch(0).all(|batch| batch.is_ok()));
 
-            let more = loader(Numbers { len: 6, bad: vec![0, 1, 2, 5], ..Default::default() }, skipping(2, workers));
+            let more =
+                loader(Numbers { len: 6, bad: vec![0, 1, 2, 5], ..Default::default() }, skipping(2, workers));
             let last = more.epoch(0).last().unwrap().unwrap_err();
             let text = last.to_string();
             assert!(text.starts_with("4 of the 6 samples are unusable: more than half"), "{text}");
@@ -585,7 +464,10 @@ mod tests {
     #[test]
     fn fails_when_all_samples_are_bad() {
         let loader = loader(Numbers { len: 1, bad: vec![0], ..Default::default() }, skipping(4, 2));
-        assert!(matches!(loader.epoch(0).next(), Some(Err(DataError::TooManyBadSamples { bad: 1, total: 1, .. }))));
+        assert!(matches!(
+            loader.epoch(0).next(),
+            Some(Err(DataError::TooManyBadSamples { bad: 1, total: 1, .. }))
+        ));
     }
 
     #[test]
@@ -600,7 +482,8 @@ mod tests {
     #[test]
     fn makes_an_error_of_a_panic_and_does_not_hang() {
         for workers in [0, 1, 3] {
-            let loader = loader(Numbers { len: 12, panics_at: Some(5), ..Default::default() }, skipping(4, workers));
+            let loader =
+                loader(Numbers { len: 12, panics_at: Some(5), ..Default::default() }, skipping(4, workers));
             let mut epoch = loader.epoch(0);
             assert!(epoch.next().unwrap().is_ok());
             let error = epoch.next().unwrap().unwrap_err().to_string();

@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 
 use crate::error::DataError;
 
-/// Extensions of files that are taken for images, in any case. What such a file really is, its content decides.
+/// Extensions of files that are taken for images, in any case. What such a file really is, its content
+/// decides.
 pub const IMAGE_EXTENSIONS: [&str; 11] =
     ["bmp", "dib", "gif", "jfif", "jpe", "jpeg", "jpg", "png", "tif", "tiff", "webp"];
 
-/// The image files of a folder and of all folders below it, sorted; or the given file alone, whatever its extension.
+/// The image files of a folder and of all folders below it, sorted; or the given file alone, whatever its
+/// extension.
 ///
 /// Hidden files and folders (`.name`) are left out, links are followed, and no folder is visited twice.
 ///
@@ -25,7 +27,11 @@ pub fn list_images(path: &Path) -> Result<Vec<PathBuf>, DataError> {
     }
     let found = Found::below(path)?;
     if found.images.is_empty() {
-        return Err(DataError::NoImages { path: path.into(), ignored: found.ignored, example: found.example });
+        return Err(DataError::NoImages {
+            path: path.into(),
+            ignored: found.ignored,
+            example: found.example,
+        });
     }
     Ok(found.images)
 }
@@ -63,7 +69,9 @@ impl Listing {
             let kind = entry.file_type().map_err(DataError::read(&path))?;
             // A link that leads nowhere is kept as a file: reading it will say so.
             let is_folder = kind.is_dir() || kind.is_symlink() && path.is_dir();
-            match (is_folder, has_image_extension(&path)) {
+            // Opening a pipe or a socket could wait for ever.
+            let is_image = (kind.is_file() || kind.is_symlink()) && has_image_extension(&path);
+            match (is_folder, is_image) {
                 (true, _) => listing.folders.push(path),
                 (false, true) => listing.images.push(path),
                 (false, false) => listing.others.push(path),
@@ -143,8 +151,12 @@ mod tests {
 
     #[test]
     fn lists_images_of_nested_folders_sorted_by_bytes() {
-        let root = tree(&["b.jpg", "B.JPG", "a/z.png", "a/deep/y.Webp", "notes.txt", "10.gif", "9.tif", "a.bmp"]);
-        assert_eq!(listed(root.path()), ["10.gif", "9.tif", "B.JPG", "a/deep/y.Webp", "a/z.png", "a.bmp", "b.jpg"]);
+        let root =
+            tree(&["b.jpg", "B.JPG", "a/z.png", "a/deep/y.Webp", "notes.txt", "10.gif", "9.tif", "a.bmp"]);
+        assert_eq!(
+            listed(root.path()),
+            ["10.gif", "9.tif", "B.JPG", "a/deep/y.Webp", "a/z.png", "a.bmp", "b.jpg"]
+        );
     }
 
     #[test]
@@ -164,7 +176,7 @@ mod tests {
     fn says_what_is_there_instead_of_images() {
         let root = tree(&["a.heic", "b.heic"]);
         let text = list_images(root.path()).unwrap_err().to_string();
-        assert!(text.contains("it has 2 files of other kinds (a.heic, ...)"), "{text}");
+        assert!(text.contains("there are 2 files (a.heic, ...) of another kind"), "{text}");
         assert!(text.contains(".jpg"), "{text}");
     }
 

@@ -5,8 +5,8 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 /// The order in which an epoch visits `len` samples: a permutation of `0..len`.
 ///
-/// A Fisher-Yates shuffle driven by ChaCha8 whose key holds `seed` and `epoch`, so the order of any epoch is known without
-/// those before it, and is the same on every machine and in every version of this crate.
+/// A Fisher-Yates shuffle driven by ChaCha8 whose key holds `seed` and `epoch`, so the order of any epoch is
+/// known without those before it, and is the same on every machine and in every version of this crate.
 pub fn shuffled(len: usize, seed: u64, epoch: u64) -> Vec<usize> {
     let mut order: Vec<usize> = (0..len).collect();
     shuffle(&mut order, &mut keyed_rng(*b"firebrick/epoch\0", seed, epoch));
@@ -32,7 +32,8 @@ pub(crate) fn shuffle<T>(items: &mut [T], rng: &mut ChaCha8Rng) {
 
 /// A uniform number in `0..bound`, without bias: draws from the incomplete last stretch are thrown away.
 ///
-/// Written out instead of taken from a crate of distributions, whose algorithms may change from version to version.
+/// Written out instead of taken from a crate of distributions, whose algorithms may change from version to
+/// version.
 fn below(bound: u64, rng: &mut ChaCha8Rng) -> u64 {
     let fair = u64::MAX - u64::MAX % bound;
     loop {

@@ -38,10 +38,14 @@ fn readable(data: &[u8]) -> Option<(ImageFormat, &'static str)> {
     })
 }
 
-/// Two letters are a weak signature ("BMI,height,..."): the size of the header that follows must be one that exists, too.
+/// Two letters are a weak signature ("BMI,height,..."): the size of the header that follows must be one that
+/// exists, too.
 fn looks_like_bmp(data: &[u8]) -> bool {
     match data.get(14..18) {
-        Some(size) => matches!(u32::from_le_bytes([size[0], size[1], size[2], size[3]]), 12 | 16 | 40 | 52 | 56 | 64 | 108 | 124),
+        Some(size) => matches!(
+            u32::from_le_bytes([size[0], size[1], size[2], size[3]]),
+            12 | 16 | 40 | 52 | 56 | 64 | 108 | 124
+        ),
         None => !data.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()),
     }
 }
@@ -50,7 +54,9 @@ fn unsupported(data: &[u8]) -> Option<&'static str> {
     if data.get(4..8) == Some(b"ftyp") {
         return match data.get(8..12)? {
             b"avif" | b"avis" => Some("AVIF"),
-            b"heic" | b"heix" | b"hevc" | b"hevx" | b"heim" | b"heis" | b"mif1" | b"msf1" => Some("HEIC/HEIF"),
+            b"heic" | b"heix" | b"hevc" | b"hevx" | b"heim" | b"heis" | b"mif1" | b"msf1" => {
+                Some("HEIC/HEIF")
+            }
             b"crx " => Some("Canon raw (CR3)"),
             _ => Some("video (MP4 family)"),
         };
@@ -115,7 +121,8 @@ fn is_text(start: &[u8]) -> bool {
         }
         Err(_) => return false,
     };
-    !valid.is_empty() && valid.chars().all(|character| !character.is_control() || character.is_ascii_whitespace())
+    !valid.is_empty()
+        && valid.chars().all(|character| !character.is_control() || character.is_ascii_whitespace())
 }
 
 #[cfg(test)]

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use crate::shuffle::{keyed_rng, shuffle};
 
-/// Splits the samples `0..labels.len()` into (training, validation) so that both have the classes in the same proportion.
+/// Splits the samples `0..labels.len()` into (training, validation) so that both have the classes in the same
+/// proportion.
 ///
-/// Of a class with `n` samples, `fraction * n` rounded to the nearest go to validation, chosen at random by `seed`; a class with
-/// two or more samples keeps at least one on both sides, and a single sample is for training. With `fraction` 0 all are for
-/// training. Both lists are sorted. What happens to one class does not depend on the other classes.
+/// Of a class with `n` samples, `fraction * n` rounded to the nearest go to validation, chosen at random by
+/// `seed`; a class with two or more samples keeps at least one on both sides, and a single sample is for
+/// training. With `fraction` 0 all are for training. Both lists are sorted. What happens to one class does
+/// not depend on the other classes.
 ///
 /// # Panics
 ///

@@ -20,13 +20,19 @@ fn goldens() -> Vec<Golden> {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     lines
         .map(|line| {
-            let [name, width, height, tolerance, hex] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
-            let pixels = (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
+            let [name, width, height, tolerance, hex] = line.split(' ').collect::<Vec<_>>()[..] else {
+                panic!("{line}")
+            };
+            let pixels = (0..hex.len())
+                .step_by(2)
+                .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
+                .collect();
             Golden {
                 path: folder.join("images").join(name),
                 name: name.to_owned(),
                 tolerance: tolerance.parse().unwrap(),
-                expected: RgbImage::from_raw(width.parse().unwrap(), height.parse().unwrap(), pixels).unwrap(),
+                expected: RgbImage::from_raw(width.parse().unwrap(), height.parse().unwrap(), pixels)
+                    .unwrap(),
             }
         })
         .collect()
@@ -43,12 +49,18 @@ fn reads_every_kind_of_file_as_pil_does() {
         match decode(&golden.path, &DecodeLimits::default()) {
             Err(error) => failures.push(error.to_string()),
             Ok(image) if image.dimensions() != golden.expected.dimensions() => {
-                failures.push(format!("{}: {:?}, expected {:?}", golden.name, image.dimensions(), golden.expected.dimensions()));
+                failures.push(format!(
+                    "{}: {:?}, expected {:?}",
+                    golden.name,
+                    image.dimensions(),
+                    golden.expected.dimensions()
+                ));
             }
             Ok(image) => {
                 let difference = greatest_difference(&image, &golden.expected);
                 if difference > golden.tolerance {
-                    failures.push(format!("{}: off by {difference}, allowed {}", golden.name, golden.tolerance));
+                    failures
+                        .push(format!("{}: off by {difference}, allowed {}", golden.name, golden.tolerance));
                 }
             }
         }
@@ -67,12 +79,19 @@ fn never_takes_a_file_that_is_cut_short_for_another_picture() {
             match decode_bytes(&file[..end], &golden.path, &limits) {
                 // What follows the last pixel may be missing.
                 Ok(image) if image == whole => {}
-                Ok(_) => failures.push(format!("{} cut to {end} of {} bytes is decoded", golden.name, file.len())),
+                Ok(_) => {
+                    failures.push(format!("{} cut to {end} of {} bytes is decoded", golden.name, file.len()))
+                }
                 Err(error) => assert!(error.is_bad_sample(), "{error}"),
             }
         }
     }
-    assert!(failures.is_empty(), "{} cuts pass, e.g.\n{}", failures.len(), failures[..failures.len().min(40)].join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} cuts pass, e.g.\n{}",
+        failures.len(),
+        failures[..failures.len().min(40)].join("\n")
+    );
 }
 
 #[test]
@@ -84,6 +103,14 @@ fn says_that_a_jpeg_or_png_cut_in_the_middle_ends_too_early() {
         let error = decode_bytes(cut, &golden.path, &DecodeLimits::default()).unwrap_err();
         assert!(matches!(error, DataError::Truncated { bytes, .. } if bytes == cut.len() as u64), "{error}");
     }
+}
+
+#[test]
+fn refuses_a_tiff_with_a_palette_by_name() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/images/unsupported_palette.tiff");
+    let error = decode(&path, &DecodeLimits::default()).unwrap_err();
+    assert!(matches!(error, DataError::UnsupportedFormat { .. }), "{error}");
+    assert!(error.to_string().contains("RGBPalette"), "{error}");
 }
 
 #[test]
