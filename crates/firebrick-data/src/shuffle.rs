@@ -70,7 +70,8 @@ mod tests {
         assert_ne!(shuffled(100, 0, 1), shuffled(100, 1, 0));
     }
 
-    // Computed by an implementation of its own, from the definitions of ChaCha and Fisher-Yates. Should this ever fail, old runs can no longer be repeated or resumed.
+    // Computed by an implementation of its own, from the definitions of ChaCha and Fisher-Yates.
+    // Should this ever fail, old runs can no longer be repeated or resumed.
     #[test]
     fn keeps_its_order_from_version_to_version() {
         const MADE_BY: &str =
