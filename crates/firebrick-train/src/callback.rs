@@ -33,6 +33,8 @@ pub struct BatchEnd {
     pub batch: usize,
     /// Samples of this epoch so far.
     pub samples: usize,
+    /// Mean loss of this batch, taken before its step.
+    pub batch_loss: f64,
     /// Mean loss of this epoch so far.
     pub loss: f64,
     /// Accuracy of this epoch so far.

@@ -117,6 +117,7 @@ pub fn fit<const D: usize, N: Network<D>>(
                 epoch,
                 batch: batch_index + 1,
                 samples: tally.samples(),
+                batch_loss: loss_value,
                 loss: tally.loss(),
                 accuracy: tally.accuracy(),
             };

@@ -1,0 +1,39 @@
+//! The published MobileNetV2 weights give PyTorch's logits, on every backend.
+
+mod backends;
+
+use std::path::Path;
+
+use firebrick::augment::Preprocess;
+use firebrick::burn::tensor::{Tensor, TensorData};
+use firebrick::nn::Network;
+use firebrick::zoo::{Checkpoint, CreateOptions, create, find};
+use image::{Rgb, RgbImage};
+
+/// One logit a line; lines that begin with `#` are its birth certificate.
+fn golden(text: &str) -> Vec<f32> {
+    let numbers = text.lines().filter(|line| !line.starts_with('#'));
+    numbers.map(|line| line.trim().parse().expect("a number a line")).collect()
+}
+
+#[test]
+fn logits_of_the_synthetic_image_are_pytorchs() {
+    let expected = golden(include_str!("goldens/mobilenet_v2_logits.csv"));
+    let image = RgbImage::from_fn(224, 224, |x, y| Rgb([0, 1, 2].map(|c| ((5 * x + 3 * y + 67 * c) % 256) as u8)));
+    let spec = find("mobilenet_v2").expect("in the zoo");
+    let preprocess: Preprocess = spec.weights.as_ref().expect("published").preprocess(spec.input_size);
+    let pixels = preprocess.apply(&image).into_raw();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/mobilenet_v2-b0353104.pth");
+
+    for (name, device) in backends::devices() {
+        let model = create(spec, &CreateOptions::default(), &device);
+        let model = Checkpoint::read(&file).expect("readable").load_into(model, spec.name).expect("it fits");
+        let input = Tensor::<4>::from_data(TensorData::new(pixels.clone(), [1, 224, 224, 3]), &device);
+        let logits = model.forward(input.permute([0, 3, 1, 2]));
+        let logits: Vec<f32> = logits.into_data().try_to_vec().expect("f32");
+        assert_eq!(logits.len(), expected.len());
+        let worst = logits.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        eprintln!("{name}: largest difference {worst:e}");
+        assert!(worst < 1e-3, "{name}: {worst}");
+    }
+}
