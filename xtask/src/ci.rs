@@ -18,7 +18,11 @@ const EXAMPLES_PACKAGE: &str = "firebrick-examples";
 /// Every example, with the arguments by which it ends within a minute.
 ///
 /// They are built with all backends, as the tests are, so let the arguments say which device to use.
-const EXAMPLES: &[(&str, &[&str])] = &[];
+const EXAMPLES: &[(&str, &[&str])] = &[
+    ("augment_preview", &[]),
+    ("custom_model", &["ndarray", "1", "320"]),
+    ("transfer_learning", &["builtin:fashion", "1", "32"]),
+];
 
 /// A step's name and what it does.
 type Step = (&'static str, fn() -> Result<()>);
