@@ -1,0 +1,146 @@
+//! Memory that the kernels work in.
+
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+
+/// A cache line of values.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+struct Line([f32; 16]);
+
+/// Zero-initialised values that begin on a cache line, so that no aligned vector straddles two.
+#[derive(Debug, Default)]
+pub(crate) struct Buffer {
+    lines: Vec<Line>,
+    len: usize,
+}
+
+impl Buffer {
+    pub(crate) fn zeroed(len: usize) -> Self {
+        Self { lines: vec![Line([0.0; 16]); len.div_ceil(16)], len }
+    }
+
+    pub(crate) fn from_slice(values: &[f32]) -> Self {
+        let mut buffer = Self::zeroed(values.len());
+        buffer.copy_from_slice(values);
+        buffer
+    }
+
+    /// Grows to at least `len` values; what it held is lost where it grows.
+    pub(crate) fn reserve(&mut self, len: usize) {
+        if self.len < len {
+            *self = Self::zeroed(len);
+        }
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        // SAFETY: the lines are 16 f32 each without padding, they are initialised, and `len <= 16 * lines.len()`.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        // SAFETY: as in `deref`; the borrow of `self` is exclusive.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+    }
+}
+
+/// A buffer whose parts several threads write, each its own.
+///
+/// Copies of it are handed to the tasks of a phase; the phase's tasks write disjoint places, and nobody reads what another
+/// task of the same phase writes. Phases are separated by a barrier (see `team`).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shared<'a> {
+    start: *mut f32,
+    len: usize,
+    owner: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: it is a borrow of plain values; every access goes through unsafe methods whose contract excludes races.
+unsafe impl Send for Shared<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Shared<'_> {}
+
+impl<'a> Shared<'a> {
+    pub(crate) fn new(values: &'a mut [f32]) -> Self {
+        Self { start: values.as_mut_ptr(), len: values.len(), owner: PhantomData }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The part from `first` on.
+    ///
+    /// # Panics
+    /// If `first` lies behind the end.
+    pub(crate) fn from(self, first: usize) -> Self {
+        assert!(first <= self.len, "offset {first} in a buffer of {} values", self.len);
+        // SAFETY: `first` was just checked to lie within the allocation or at its end.
+        Self { start: unsafe { self.start.add(first) }, len: self.len - first, owner: PhantomData }
+    }
+
+    pub(crate) fn as_mut_ptr(self) -> *mut f32 {
+        self.start
+    }
+
+    /// The values, to be read.
+    ///
+    /// # Safety
+    /// Nobody writes any of them while the slice lives.
+    pub(crate) unsafe fn read(self) -> &'a [f32] {
+        // SAFETY: start and length come from a slice that is borrowed for 'a; the caller excludes writers.
+        unsafe { std::slice::from_raw_parts(self.start, self.len) }
+    }
+
+    /// `len` values from `first` on, to be written.
+    ///
+    /// # Safety
+    /// Nobody else reads or writes any of them while the slice lives.
+    ///
+    /// # Panics
+    /// If the range leaves the buffer.
+    pub(crate) unsafe fn write(self, first: usize, len: usize) -> &'a mut [f32] {
+        assert!(
+            first <= self.len && len <= self.len - first,
+            "{len} values at {first} in a buffer of {}",
+            self.len
+        );
+        // SAFETY: the range was just checked; the caller excludes other users of it.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(first), len) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn begins_on_a_cache_line() {
+        for len in [0, 1, 16, 17, 1000] {
+            let buffer = Buffer::zeroed(len);
+            assert_eq!(buffer.len(), len);
+            assert_eq!(buffer.as_ptr() as usize % 64, 0);
+            assert!(buffer.iter().all(|&value| value == 0.0));
+        }
+    }
+
+    #[test]
+    fn keeps_what_it_was_given() {
+        let values: Vec<f32> = (0..37).map(|i| i as f32).collect();
+        assert_eq!(&*Buffer::from_slice(&values), &values[..]);
+    }
+
+    #[test]
+    #[should_panic(expected = "4 values at 7 in a buffer of 10")]
+    fn refuses_a_range_that_leaves_the_buffer() {
+        let mut values = [0.0; 10];
+        // SAFETY: nobody else uses the values; the range is refused anyway.
+        let _ = unsafe { Shared::new(&mut values).write(7, 4) };
+    }
+}

@@ -1,0 +1,35 @@
+//! SIMD kernels for CPUs and the inference plan: a network folded, packed and laid out once, then run without allocation.
+//!
+//! [`PlanBuilder`] takes the layers of a network in evaluation mode, with weights as PyTorch stores them, and compiles them
+//! into a [`Plan`]. Images go in as `[batch, height, width, channels]` in `f32`; what comes out is the same for any number of
+//! threads and any split into batches, byte for byte.
+//!
+//! What makes it fast:
+//! - BatchNorm is folded into the weights, and bias, activation and residual are applied while results are in registers.
+//! - Activations are blocked by channels as wide as a vector, weights are packed in the order in which they are read.
+//! - An inverted residual is computed depth first, a band of rows at a time, so that its expanded tensor stays in the cache.
+//! - Threads enter a forward pass once and meet at barriers; memory is reused from run to run.
+//!
+//! The instruction set is chosen when a plan is built, see [`SimdLevel`]. `FIREBRICK_SIMD=scalar|neon|avx2|avx512` forces one.
+
+mod activation;
+mod buffer;
+mod depthwise;
+mod error;
+mod layout;
+mod level;
+mod pack;
+mod params;
+mod plan;
+mod pool;
+mod product;
+#[cfg(test)]
+mod reference;
+mod simd;
+mod team;
+
+pub use activation::Activation;
+pub use error::KernelError;
+pub use level::SimdLevel;
+pub use params::{BatchNormParams, ConvParams};
+pub use plan::{Plan, PlanBuilder};

@@ -1,0 +1,252 @@
+//! Weights in the order in which the kernels read them.
+
+use crate::activation::Finish;
+use crate::buffer::Buffer;
+use crate::layout::Blocked;
+use crate::params::{ConvShape, FoldedConv};
+use crate::product::Runs;
+
+/// Up to three vectors of output channels that are computed together.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Panel {
+    pub(crate) first_plane: usize,
+    pub(crate) vectors: usize,
+    /// Where its weights begin.
+    weights: usize,
+    /// Which runs it reads.
+    runs: usize,
+}
+
+/// A convolution or linear layer whose weights are packed for one geometry of the input.
+#[derive(Debug)]
+pub(crate) struct PackedConv {
+    panels: Vec<Panel>,
+    weights: Buffer,
+    bias: Buffer,
+    runs: Vec<Runs>,
+    pub(crate) finish: Finish,
+    lanes: usize,
+}
+
+/// How the input of a convolution lies in memory.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Window {
+    /// `[planes, rows, columns, LANES]`: values from plane to plane and from row to row.
+    Blocked { plane: usize, row: usize },
+    /// `[rows, columns, channels]`: values from row to row.
+    Nhwc { row: usize },
+}
+
+/// A value of the input that a weight belongs to: channel, row and column of the kernel. `None` is padding.
+type Tap = Option<[usize; 3]>;
+
+impl PackedConv {
+    /// Packs a convolution that reads its input through `window`.
+    pub(crate) fn new(conv: &FoldedConv, window: Window, lanes: usize) -> Self {
+        let shape = &conv.shape;
+        let planes = shape.out_channels.div_ceil(lanes);
+        let mut packed = Self {
+            panels: Vec::new(),
+            weights: Buffer::default(),
+            bias: Buffer::zeroed(planes * lanes),
+            runs: Vec::new(),
+            finish: Finish::of(conv.activation),
+            lanes,
+        };
+        packed.bias[..shape.out_channels].copy_from_slice(&conv.bias);
+
+        let mut weights = Vec::new();
+        let mut dense: Option<Vec<Tap>> = None;
+        for (first_plane, vectors) in panels_of(planes) {
+            let channels = first_plane * lanes..((first_plane + vectors) * lanes).min(shape.out_channels);
+            let taps = match &dense {
+                Some(taps) => taps.clone(),
+                None => {
+                    let (runs, taps) = runs_of(shape, window, lanes, channels.clone());
+                    packed.runs.push(runs);
+                    if shape.groups == 1 {
+                        dense = Some(taps.clone());
+                    }
+                    taps
+                }
+            };
+            packed.panels.push(Panel {
+                first_plane,
+                vectors,
+                weights: weights.len(),
+                runs: packed.runs.len() - 1,
+            });
+            for tap in &taps {
+                weights.extend((0..vectors * lanes).map(|lane| match tap {
+                    Some(tap) => weight_at(conv, channels.start + lane, *tap),
+                    None => 0.0,
+                }));
+            }
+        }
+        packed.weights = Buffer::from_slice(&weights);
+        packed
+    }
+
+    /// Packs a pointwise convolution over `planes` planes of input, `plane` values apart.
+    pub(crate) fn pointwise(conv: &FoldedConv, plane: usize, lanes: usize) -> Self {
+        debug_assert!(conv.shape.is_pointwise());
+        Self::new(conv, Window::Blocked { plane, row: 0 }, lanes)
+    }
+
+    pub(crate) fn panels(&self) -> &[Panel] {
+        &self.panels
+    }
+
+    pub(crate) fn bias(&self, panel: &Panel) -> &[f32] {
+        &self.bias[panel.first_plane * self.lanes..][..panel.vectors * self.lanes]
+    }
+
+    pub(crate) fn runs(&self, panel: &Panel) -> &Runs {
+        &self.runs[panel.runs]
+    }
+
+    /// The panel's weights for `count` runs from `first` on.
+    pub(crate) fn weights(&self, panel: &Panel, first: usize, count: usize) -> &[f32] {
+        let run = self.runs(panel).length() * panel.vectors * self.lanes;
+        &self.weights[panel.weights + first * run..][..count * run]
+    }
+
+    /// The same weights for an input whose planes are `plane` values apart.
+    pub(crate) fn runs_with_plane(&self, planes: usize, plane: usize) -> Runs {
+        Runs::new((0..planes).map(|index| (index * plane) as u32).collect(), self.lanes)
+    }
+}
+
+/// Cuts planes into panels: pairs, which reuse each broadcast and each weight best, and one triple where their number is odd.
+pub(crate) fn panels_of(planes: usize) -> impl Iterator<Item = (usize, usize)> {
+    let mut first = 0;
+    std::iter::from_fn(move || {
+        let vectors = match planes - first {
+            0 => return None,
+            1 => 1,
+            3 => 3,
+            _ => 2,
+        };
+        first += vectors;
+        Some((first - vectors, vectors))
+    })
+}
+
+fn weight_at(conv: &FoldedConv, output: usize, [input, y, x]: [usize; 3]) -> f32 {
+    let shape = &conv.shape;
+    if output >= shape.out_channels {
+        return 0.0;
+    }
+    let per_group = shape.in_channels / shape.groups;
+    if input / per_group != output / (shape.out_channels / shape.groups) {
+        return 0.0;
+    }
+    let [height, width] = shape.kernel;
+    conv.weight[((output * per_group + input % per_group) * height + y) * width + x]
+}
+
+/// The runs that the output channels `channels` read, and the tap of each of their values.
+fn runs_of(
+    shape: &ConvShape,
+    window: Window,
+    lanes: usize,
+    channels: std::ops::Range<usize>,
+) -> (Runs, Vec<Tap>) {
+    let [height, width] = shape.kernel;
+    let mut offsets = Vec::new();
+    let mut taps = Vec::new();
+    let length = match window {
+        Window::Nhwc { row } => {
+            for y in 0..height {
+                offsets.push(y * row);
+                let columns =
+                    (0..width).flat_map(|x| (0..shape.in_channels).map(move |channel| Some([channel, y, x])));
+                taps.extend(columns);
+            }
+            width * shape.in_channels
+        }
+        Window::Blocked { plane, row } if shape.groups == 1 => {
+            for block in 0..shape.in_channels.div_ceil(lanes) {
+                for y in 0..height {
+                    for x in 0..width {
+                        offsets.push(block * plane + y * row + x * lanes);
+                        let channels = block * lanes..(block + 1) * lanes;
+                        taps.extend(
+                            channels.map(|channel| (channel < shape.in_channels).then_some([channel, y, x])),
+                        );
+                    }
+                }
+            }
+            lanes
+        }
+        // Only the channels of the groups to which the panel's outputs belong; the weights are zero where those differ.
+        Window::Blocked { plane, row } => {
+            let (inputs, outputs) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
+            let groups = channels.start / outputs..(channels.end - 1) / outputs + 1;
+            for channel in groups.start * inputs..groups.end * inputs {
+                for y in 0..height {
+                    for x in 0..width {
+                        offsets.push(channel / lanes * plane + y * row + x * lanes + channel % lanes);
+                        taps.push(Some([channel, y, x]));
+                    }
+                }
+            }
+            1
+        }
+    };
+    let offsets = offsets.into_iter().map(|offset| offset as u32).collect();
+    (Runs::new(offsets, length), taps)
+}
+
+/// Depthwise weights, `[planes, kernel height, kernel width, LANES]`, and biases, `[planes, LANES]`.
+#[derive(Debug)]
+pub(crate) struct PackedDepthwise {
+    weights: Buffer,
+    bias: Buffer,
+    pub(crate) finish: Finish,
+    taps: usize,
+    lanes: usize,
+}
+
+impl PackedDepthwise {
+    pub(crate) fn new(conv: &FoldedConv, lanes: usize) -> Self {
+        let channels = conv.shape.out_channels;
+        let taps = conv.shape.kernel[0] * conv.shape.kernel[1];
+        let as_image = Blocked { channels, height: 1, width: taps, lanes };
+        let mut weights = Buffer::zeroed(as_image.len());
+        for channel in 0..channels {
+            for tap in 0..taps {
+                let to = (channel / lanes * taps + tap) * lanes + channel % lanes;
+                weights[to] = conv.weight[channel * taps + tap];
+            }
+        }
+        let mut bias = Buffer::zeroed(as_image.planes() * lanes);
+        bias[..channels].copy_from_slice(&conv.bias);
+        Self { weights, bias, finish: Finish::of(conv.activation), taps, lanes }
+    }
+
+    pub(crate) fn weight(&self, plane: usize) -> &[f32] {
+        let len = self.taps * self.lanes;
+        &self.weights[plane * len..][..len]
+    }
+
+    pub(crate) fn bias(&self, plane: usize) -> &[f32] {
+        &self.bias[plane * self.lanes..][..self.lanes]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn covers_every_plane_once() {
+        for planes in 0..40 {
+            let panels: Vec<_> = panels_of(planes).collect();
+            let covered: Vec<_> =
+                panels.iter().flat_map(|&(first, vectors)| first..first + vectors).collect();
+            assert_eq!(covered, (0..planes).collect::<Vec<_>>());
+            assert!(panels.iter().all(|&(_, vectors)| vectors <= 3 && (vectors > 1 || planes == 1)));
+        }
+    }
+}

@@ -1,0 +1,389 @@
+//! The matrix product of pixels and weights: what convolutions and linear layers come down to.
+//!
+//! The left operand is read in place, wherever its pixels lie: row `p` of the matrix is made of the runs of values that
+//! begin at `pixel offset(p) + run offset(r)`. So a pointwise convolution reads its input as it is, and a convolution with a
+//! larger kernel has one run for each tap and block of channels; nothing is gathered into a matrix first. The right operand is
+//! a *panel* of packed weights: for each value of the runs, in order, one to three vectors of output channels.
+//!
+//! A tile of pixels and a panel of channels is computed in registers. Each element is its bias plus the products in the
+//! order of the runs, whatever the tile's size; and a sum that is put down as partial result and taken up again goes on
+//! exactly. So neither threads, nor the batch, nor a pixel's place in a tile change a bit of the result.
+
+#![expect(
+    clippy::needless_range_loop,
+    reason = "tiles are indexed in two dimensions; loops over constants unroll into registers"
+)]
+
+use crate::activation::Finish;
+use crate::buffer::Shared;
+use crate::simd::Simd;
+
+/// Runs of values which, one after another, make a row of the left operand.
+#[derive(Debug, Clone)]
+pub(crate) struct Runs {
+    offsets: Vec<u32>,
+    length: usize,
+    /// One past the largest offset that any run reads.
+    end: usize,
+}
+
+impl Runs {
+    /// Runs of `length` values each, beginning at `offsets`.
+    pub(crate) fn new(offsets: Vec<u32>, length: usize) -> Self {
+        let end = offsets.iter().max().map_or(0, |&last| last as usize + length);
+        Self { offsets, length, end }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.offsets.len()
+    }
+
+    pub(crate) fn length(&self) -> usize {
+        self.length
+    }
+}
+
+/// Where each pixel begins, in values from the operand's start.
+#[derive(Debug, Clone)]
+pub(crate) struct Pixels {
+    offsets: Vec<u32>,
+    last: usize,
+}
+
+impl Pixels {
+    pub(crate) fn new(offsets: Vec<u32>) -> Self {
+        let last = offsets.iter().max().map_or(0, |&last| last as usize);
+        Self { offsets, last }
+    }
+
+    /// The largest offset of the first `count` pixels.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    fn last_of(&self, count: usize) -> usize {
+        if count == self.offsets.len() {
+            return self.last;
+        }
+        self.offsets[..count].iter().max().map_or(0, |&last| last as usize)
+    }
+}
+
+/// How the pixels of both sides are found.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Addressing<'a> {
+    /// Pixel `p` is at `p * LANES` on both sides.
+    Contiguous,
+    /// Pixel `p` is at `p * LANES` on the left; the table says where it goes.
+    Scatter(&'a Pixels),
+    /// A table for each side: left, result.
+    Tables(&'a Pixels, &'a Pixels),
+}
+
+/// What the sums begin with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Start<'a> {
+    /// The bias of each column.
+    Bias(&'a [f32]),
+    /// What an earlier product over other runs has left in the result.
+    Partial,
+}
+
+/// One panel's product.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Product<'a> {
+    pub(crate) left: &'a [f32],
+    pub(crate) runs: &'a Runs,
+    /// The runs to sum over, of which `right` holds the weights.
+    pub(crate) first_run: usize,
+    pub(crate) run_count: usize,
+    /// Packed weights, `[run_count, run length, vectors, LANES]`.
+    pub(crate) right: &'a [f32],
+    /// Vectors of output channels: 1 to 3.
+    pub(crate) vectors: usize,
+    pub(crate) start: Start<'a>,
+    /// Added to the sums before `finish`; addressed as the result is.
+    pub(crate) residual: Option<&'a [f32]>,
+    pub(crate) finish: Finish,
+    pub(crate) result: Shared<'a>,
+    /// Distance of a panel's vectors in the result.
+    pub(crate) result_plane: usize,
+    pub(crate) addressing: Addressing<'a>,
+    pub(crate) pixels: usize,
+}
+
+impl Product<'_> {
+    /// Computes the panel.
+    ///
+    /// # Safety
+    /// Nobody else reads or writes the elements of the result that this product owns while it runs.
+    ///
+    /// # Panics
+    /// If an operand is too short for what the product reads or writes.
+    pub(crate) unsafe fn run<S: Simd>(&self, simd: S) {
+        if self.pixels == 0 {
+            return;
+        }
+        self.check::<S>();
+        let rows = S::TILE_ROWS[self.vectors - 1];
+        // Tiles of equal size, but for one pixel: a narrow last tile would wait for its own multiply-adds.
+        let tiles = self.pixels.div_ceil(rows);
+        let (small, large_tiles) = (self.pixels / tiles, self.pixels % tiles);
+        // SAFETY: `check` has compared every offset with the operands' lengths; the caller excludes races on the result.
+        unsafe {
+            self.tiles(simd, small + 1, 0, large_tiles);
+            self.tiles(simd, small, large_tiles * (small + 1), tiles - large_tiles);
+        }
+    }
+
+    /// Panics unless every address that `run` computes lies within its operand.
+    fn check<S: Simd>(&self) {
+        let lanes = S::LANES;
+        let spaced = (self.pixels - 1) * lanes;
+        let (last_left, last_result) = match self.addressing {
+            Addressing::Contiguous => (spaced, spaced),
+            Addressing::Scatter(result) => (spaced, result.last_of(self.pixels)),
+            Addressing::Tables(left, result) => (left.last_of(self.pixels), result.last_of(self.pixels)),
+        };
+        assert!((1..=3).contains(&self.vectors));
+        assert!(self.first_run + self.run_count <= self.runs.count());
+        assert!(self.run_count == 0 || last_left + self.runs.end <= self.left.len());
+        assert!(self.right.len() >= self.run_count * self.runs.length * self.vectors * lanes);
+        let end = last_result + (self.vectors - 1) * self.result_plane + lanes;
+        assert!(end <= self.result.len());
+        assert!(self.residual.is_none_or(|residual| end <= residual.len()));
+        if let Start::Bias(bias) = self.start {
+            assert!(bias.len() >= self.vectors * lanes);
+        }
+    }
+
+    /// Runs `count` tiles of `rows` pixels each, from pixel `first` on.
+    ///
+    /// # Safety
+    /// As `run`, after `check`; the tiles lie within `pixels`.
+    unsafe fn tiles<S: Simd>(&self, simd: S, rows: usize, first: usize, count: usize) {
+        if count == 0 {
+            return;
+        }
+        macro_rules! sizes {
+            ($vectors:literal: $($rows:literal)*) => {
+                match rows {
+                    $($rows if const { $rows <= S::TILE_ROWS[$vectors - 1] } => {
+                        // SAFETY: handed on to the caller.
+                        unsafe { self.tiles_of::<S, $rows, $vectors>(simd, first, count) }
+                    })*
+                    _ => unreachable!("tiles of {rows} pixels"),
+                }
+            };
+        }
+        match self.vectors {
+            1 => sizes!(1: 1 2 3 4 5 6 7 8 9 10 11 12),
+            2 => sizes!(2: 1 2 3 4 5 6 7 8 9 10 11 12),
+            _ => sizes!(3: 1 2 3 4 5 6 7 8),
+        }
+    }
+
+    /// # Safety
+    /// As `tiles`.
+    unsafe fn tiles_of<S: Simd, const M: usize, const N: usize>(&self, simd: S, first: usize, count: usize) {
+        // SAFETY: handed on to the caller.
+        unsafe {
+            match self.addressing {
+                Addressing::Contiguous => tiles::<S, M, N, _, _>(simd, self, &Spaced, &Spaced, first, count),
+                Addressing::Scatter(result) => {
+                    tiles::<S, M, N, _, _>(simd, self, &Spaced, &result.offsets[..], first, count);
+                }
+                Addressing::Tables(left, result) => {
+                    tiles::<S, M, N, _, _>(simd, self, &left.offsets[..], &result.offsets[..], first, count);
+                }
+            }
+        }
+    }
+}
+
+/// Finds pixels.
+trait Address {
+    /// # Safety
+    /// The pixel exists.
+    unsafe fn offset<S: Simd>(&self, pixel: usize) -> usize;
+}
+
+/// Pixels one vector apart.
+struct Spaced;
+
+impl Address for Spaced {
+    #[inline(always)]
+    unsafe fn offset<S: Simd>(&self, pixel: usize) -> usize {
+        pixel * S::LANES
+    }
+}
+
+impl Address for [u32] {
+    #[inline(always)]
+    unsafe fn offset<S: Simd>(&self, pixel: usize) -> usize {
+        debug_assert!(pixel < self.len());
+        // SAFETY: the caller promises that the pixel exists.
+        unsafe { *self.get_unchecked(pixel) as usize }
+    }
+}
+
+/// Computes `count` tiles of `M` pixels and `N` vectors of channels.
+///
+/// # Safety
+/// As [`Product::run`], for pixels `first .. first + M * count` of a checked product.
+#[inline(never)]
+unsafe fn tiles<S: Simd, const M: usize, const N: usize, L, R>(
+    simd: S,
+    product: &Product<'_>,
+    left: &L,
+    result: &R,
+    first: usize,
+    count: usize,
+) where
+    L: Address + ?Sized,
+    R: Address + ?Sized,
+{
+    simd.vectorize(
+        #[inline(always)]
+        || {
+            for index in 0..count {
+                // SAFETY: handed on to the caller.
+                unsafe { tile::<S, M, N, L, R>(simd, product, left, result, first + M * index) };
+            }
+        },
+    );
+}
+
+/// # Safety
+/// As [`tiles`], for one tile.
+#[inline(always)]
+unsafe fn tile<S: Simd, const M: usize, const N: usize, L, R>(
+    simd: S,
+    product: &Product<'_>,
+    left: &L,
+    result: &R,
+    pixel: usize,
+) where
+    L: Address + ?Sized,
+    R: Address + ?Sized,
+{
+    let lanes = S::LANES;
+    // SAFETY: every address below is the sum of a pixel's and a run's (or plane's) offset, and `Product::check` has compared
+    // the largest such sums with the operands' lengths. The caller excludes races on the result.
+    unsafe {
+        let mut result_at = [product.result.as_mut_ptr(); M];
+        for m in 0..M {
+            result_at[m] = result_at[m].add(result.offset::<S>(pixel + m));
+        }
+        let mut sums = [[simd.splat(0.0); N]; M];
+        match product.start {
+            Start::Bias(bias) => {
+                for n in 0..N {
+                    let bias = simd.load(bias.as_ptr().add(n * lanes));
+                    for m in 0..M {
+                        sums[m][n] = bias;
+                    }
+                }
+            }
+            Start::Partial => {
+                for m in 0..M {
+                    for n in 0..N {
+                        sums[m][n] = simd.load(result_at[m].add(n * product.result_plane));
+                    }
+                }
+            }
+        }
+
+        let mut left_at = [product.left.as_ptr(); M];
+        for m in 0..M {
+            left_at[m] = left_at[m].add(left.offset::<S>(pixel + m));
+        }
+        let mut weights = product.right.as_ptr();
+        let runs =
+            product.runs.offsets.get_unchecked(product.first_run..product.first_run + product.run_count);
+        if product.runs.length == lanes {
+            for &run in runs {
+                for k in 0..S::LANES {
+                    accumulate(simd, &left_at, run as usize + k, weights.add(k * N * lanes), &mut sums);
+                }
+                weights = weights.add(lanes * N * lanes);
+            }
+        } else {
+            for &run in runs {
+                for k in 0..product.runs.length {
+                    accumulate(simd, &left_at, run as usize + k, weights, &mut sums);
+                    weights = weights.add(N * lanes);
+                }
+            }
+        }
+
+        if let Some(residual) = product.residual {
+            for m in 0..M {
+                let residual = residual.as_ptr().add(result.offset::<S>(pixel + m));
+                for n in 0..N {
+                    sums[m][n] = simd.add(sums[m][n], simd.load(residual.add(n * product.result_plane)));
+                }
+            }
+        }
+        let finish = &product.finish;
+        let (lowest, highest) = (simd.splat(finish.lowest), simd.splat(finish.highest));
+        for m in 0..M {
+            for n in 0..N {
+                let bounded = simd.at_most(highest, simd.at_least(lowest, sums[m][n]));
+                simd.store(result_at[m].add(n * product.result_plane), bounded);
+            }
+        }
+        if finish.curve.is_some() {
+            bend::<S>(simd, finish, &result_at, N, product.result_plane);
+        }
+    }
+}
+
+/// One step of the tile's sums: `sums[m][n] += left[m] * weights[n]`.
+///
+/// # Safety
+/// `left[m] + offset` and `N` vectors at `weights` are readable.
+#[inline(always)]
+unsafe fn accumulate<S: Simd, const M: usize, const N: usize>(
+    simd: S,
+    left: &[*const f32; M],
+    offset: usize,
+    weights: *const f32,
+    sums: &mut [[S::Vector; N]; M],
+) {
+    // SAFETY: as promised by the caller.
+    unsafe {
+        let mut columns = [simd.splat(0.0); N];
+        for n in 0..N {
+            columns[n] = simd.load(weights.add(n * S::LANES));
+        }
+        for m in 0..M {
+            let value = simd.splat(*left[m].add(offset));
+            for n in 0..N {
+                sums[m][n] = simd.mul_add(value, columns[n], sums[m][n]);
+            }
+        }
+    }
+}
+
+/// Applies an activation's curve to results that were just written. Apart, because it is long and seldom needed.
+///
+/// # Safety
+/// `vectors` vectors, `plane` apart, are readable and writable from each of `results` on, and nobody else uses them.
+#[inline(never)]
+unsafe fn bend<S: Simd>(simd: S, finish: &Finish, results: &[*mut f32], vectors: usize, plane: usize) {
+    let Some(curve) = finish.curve else { return };
+    simd.vectorize(
+        #[inline(always)]
+        || {
+            for &result in results {
+                for n in 0..vectors {
+                    // SAFETY: as promised by the caller.
+                    unsafe {
+                        let at = result.add(n * plane);
+                        simd.store(at, curve.apply(simd, simd.load(at)));
+                    }
+                }
+            }
+        },
+    );
+}

@@ -1,0 +1,106 @@
+//! AVX2 and FMA: eight lanes, sixteen registers.
+
+use super::Simd;
+use std::arch::x86_64::*;
+
+/// Proof that this processor has AVX2 and FMA.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Avx2(());
+
+impl Avx2 {
+    /// The token, where the processor and the operating system support it.
+    pub(crate) fn detect() -> Option<Self> {
+        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
+    }
+}
+
+// SAFETY of every block below: the only constructor of `Avx2` is `detect`, so a value of it proves the features.
+// Memory is touched by `load` and `store` alone, under their own contracts, with the instructions that need no alignment.
+impl Simd for Avx2 {
+    const LANES: usize = 8;
+    /// Twelve accumulators, up to three vectors of weights and one broadcast fill the sixteen registers.
+    const TILE_ROWS: [usize; 3] = [12, 6, 4];
+    const DEPTHWISE_TILE: usize = 4;
+    type Vector = __m256;
+
+    #[inline(always)]
+    fn vectorize<R>(self, work: impl FnOnce() -> R) -> R {
+        #[target_feature(enable = "avx2,fma")]
+        fn with_features<R>(work: impl FnOnce() -> R) -> R {
+            work()
+        }
+        // SAFETY: `self` proves the features.
+        unsafe { with_features(work) }
+    }
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> __m256 {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm256_set1_ps(value) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, from: *const f32) -> __m256 {
+        // SAFETY: `self` proves the features; the caller promises eight readable values.
+        unsafe { _mm256_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32, value: __m256) {
+        // SAFETY: `self` proves the features; the caller promises eight writable values.
+        unsafe { _mm256_storeu_ps(to, value) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm256_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm256_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn div(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm256_div_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm256_fmadd_ps(a, b, c) }
+    }
+
+    /// The instruction returns its second operand where either is not a number.
+    #[inline(always)]
+    fn at_least(self, bound: __m256, x: __m256) -> __m256 {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm256_max_ps(bound, x) }
+    }
+
+    /// The instruction returns its second operand where either is not a number.
+    #[inline(always)]
+    fn at_most(self, bound: __m256, x: __m256) -> __m256 {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm256_min_ps(bound, x) }
+    }
+
+    #[inline(always)]
+    fn round(self, x: __m256) -> __m256 {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x) }
+    }
+
+    #[inline(always)]
+    fn power_of_two(self, n: __m256) -> __m256 {
+        // SAFETY: `self` proves the features.
+        unsafe {
+            let biased = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
+        }
+    }
+}

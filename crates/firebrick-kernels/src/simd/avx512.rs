@@ -1,0 +1,109 @@
+//! AVX-512F: sixteen lanes, thirty-two registers.
+
+use super::Simd;
+use std::arch::x86_64::*;
+
+/// Proof that this processor has AVX-512F (and AVX2 and FMA, which come with it).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Avx512(());
+
+impl Avx512 {
+    /// The token, where the processor and the operating system support it.
+    pub(crate) fn detect() -> Option<Self> {
+        (is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma"))
+        .then_some(Self(()))
+    }
+}
+
+// SAFETY of every block below: the only constructor of `Avx512` is `detect`, so a value of it proves the features.
+// Memory is touched by `load` and `store` alone, under their own contracts, with the instructions that need no alignment.
+impl Simd for Avx512 {
+    const LANES: usize = 16;
+    /// Twenty-four accumulators; the broadcasts are memory operands of the multiply-add.
+    const TILE_ROWS: [usize; 3] = [12, 12, 8];
+    const DEPTHWISE_TILE: usize = 8;
+    type Vector = __m512;
+
+    #[inline(always)]
+    fn vectorize<R>(self, work: impl FnOnce() -> R) -> R {
+        #[target_feature(enable = "avx512f,avx2,fma")]
+        fn with_features<R>(work: impl FnOnce() -> R) -> R {
+            work()
+        }
+        // SAFETY: `self` proves the features.
+        unsafe { with_features(work) }
+    }
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> __m512 {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm512_set1_ps(value) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, from: *const f32) -> __m512 {
+        // SAFETY: `self` proves the features; the caller promises sixteen readable values.
+        unsafe { _mm512_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32, value: __m512) {
+        // SAFETY: `self` proves the features; the caller promises sixteen writable values.
+        unsafe { _mm512_storeu_ps(to, value) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm512_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn div(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm512_div_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+
+    /// The instruction returns its second operand where either is not a number.
+    #[inline(always)]
+    fn at_least(self, bound: __m512, x: __m512) -> __m512 {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm512_max_ps(bound, x) }
+    }
+
+    /// The instruction returns its second operand where either is not a number.
+    #[inline(always)]
+    fn at_most(self, bound: __m512, x: __m512) -> __m512 {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm512_min_ps(bound, x) }
+    }
+
+    #[inline(always)]
+    fn round(self, x: __m512) -> __m512 {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x) }
+    }
+
+    #[inline(always)]
+    fn power_of_two(self, n: __m512) -> __m512 {
+        // SAFETY: `self` proves the features.
+        unsafe {
+            let biased = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(biased))
+        }
+    }
+}

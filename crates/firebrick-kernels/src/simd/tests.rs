@@ -1,0 +1,80 @@
+//! Every instruction set's arithmetic against plain Rust.
+
+use super::*;
+
+/// Checks one instruction set's arithmetic on values of every kind.
+fn check<S: Simd>(simd: S) {
+    let special =
+        [0.0, -0.0, 1.5, -2.5, 3.5, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e-30, -7.25, 6.0, 1e30];
+    for (index, &first) in special.iter().enumerate() {
+        let other = special[(index + 5) % special.len()];
+        let third = special[(index + 2) % special.len()];
+        let lanes = |value: f32| vec![value; S::LANES];
+        let result = |operation: &dyn Fn(S::Vector, S::Vector, S::Vector) -> S::Vector| {
+            let mut values = vec![0.0; S::LANES];
+            simd.vectorize(|| {
+                // SAFETY: every slice is one vector long.
+                unsafe {
+                    let [a, b, c] = [first, other, third].map(|value| simd.load(lanes(value).as_ptr()));
+                    simd.store(values.as_mut_ptr(), operation(a, b, c));
+                }
+            });
+            assert!(
+                values.iter().all(|value| value.to_bits() == values[0].to_bits()),
+                "{simd:?}: {values:?}"
+            );
+            values[0]
+        };
+        let same = |name: &str, actual: f32, expected: f32| {
+            let equal = actual == expected || actual.is_nan() && expected.is_nan();
+            assert!(equal, "{simd:?}: {name} of {first}, {other}, {third} is {actual}, not {expected}");
+        };
+        same("add", result(&|a, b, _| simd.add(a, b)), first + other);
+        same("mul", result(&|a, b, _| simd.mul(a, b)), first * other);
+        same("div", result(&|a, b, _| simd.div(a, b)), first / other);
+        let (once, twice) = (first.mul_add(other, third), first * other + third);
+        let product = result(&|a, b, c| simd.mul_add(a, b, c));
+        same("mul_add", product, if product == twice { twice } else { once });
+        same(
+            "at_least",
+            result(&|_, b, _| simd.at_least(simd.splat(-2.0), b)),
+            if other < -2.0 { -2.0 } else { other },
+        );
+        same(
+            "at_most",
+            result(&|_, b, _| simd.at_most(simd.splat(2.0), b)),
+            if other > 2.0 { 2.0 } else { other },
+        );
+        if first.abs() < 1e6 {
+            same("round", result(&|a, _, _| simd.round(a)), first.round_ties_even());
+        }
+    }
+    for n in [-126.0, -1.0, 0.0, 1.0, 10.0, 127.0f32] {
+        let mut values = vec![0.0; S::LANES];
+        // SAFETY: the slice is one vector long.
+        simd.vectorize(|| unsafe { simd.store(values.as_mut_ptr(), simd.power_of_two(simd.splat(n))) });
+        assert_eq!(values[0], n.exp2(), "{simd:?}");
+    }
+    for step in -870..880 {
+        let x = step as f32 / 10.0;
+        let mut values = vec![0.0; S::LANES];
+        // SAFETY: the slice is one vector long.
+        simd.vectorize(|| unsafe { simd.store(values.as_mut_ptr(), simd.exp(simd.splat(x))) });
+        let expected = f64::from(x).exp();
+        let error = (f64::from(values[0]) - expected).abs() / expected;
+        assert!(error < 2.0 * f64::from(f32::EPSILON), "{simd:?}: exp({x}) is {}, not {expected}", values[0]);
+    }
+}
+
+#[test]
+fn computes_what_plain_rust_does_at_each_level() {
+    check(Scalar::<1>);
+    check(Scalar::<8>);
+    #[cfg(target_arch = "x86_64")]
+    {
+        Avx2::detect().into_iter().for_each(check);
+        Avx512::detect().into_iter().for_each(check);
+    }
+    #[cfg(target_arch = "aarch64")]
+    Neon::detect().into_iter().for_each(check);
+}
