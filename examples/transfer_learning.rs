@@ -10,7 +10,6 @@
 use std::path::PathBuf;
 
 use firebrick::augment::{Geometry, ImageDataGenerator, Interpolation, Normalization, Preprocess};
-use firebrick::burn::module::Module;
 use firebrick::data::{
     DecodeLimits, FolderOptions, ImageFolder, OnBadSample, Sample, builtin_fashion, cache_dir, shuffled,
 };
@@ -44,7 +43,7 @@ fn main() -> anyhow::Result<()> {
     let device = DeviceChoice::Auto.open()?;
     let options = CreateOptions { classes: folder.classes.len(), hidden: vec![128], ..CreateOptions::default() };
     let model = load_pretrained(find("mobilenet_v2")?, &device, &mut |_, _| ())?.reset_head(&options, &device);
-    let backbone = model.backbone.valid();
+    let backbone = model.backbone.compile([224, 224])?;
     let batches = |samples, transform, shuffle| {
         let options = ImageOptions {
             batch_size: 32,

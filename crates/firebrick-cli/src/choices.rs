@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use firebrick::augment::ImageDataGenerator;
+use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Implements serde by the flag's own text, so that a file and a flag mean the same.
@@ -17,7 +18,7 @@ macro_rules! as_text {
         }
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+                String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
             }
         }
     )*};
@@ -137,7 +138,7 @@ impl From<OnBadImage> for firebrick::data::OnBadSample {
 }
 
 /// How images are varied in training.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub(crate) enum Augment {
     /// `none`, `keras`, or a TOML file of the generator's settings.
@@ -154,25 +155,70 @@ impl FromStr for Augment {
     }
 }
 
-/// Widths of the head's hidden layers: `128`, `256,64`, or `none`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "HiddenValue", into = "Vec<usize>")]
-pub(crate) struct Hidden(pub(crate) Vec<usize>);
+/// By hand, because an untagged enum would not say which key of a table is wrong.
+impl<'de> Deserialize<'de> for Augment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl<'de> Visitor<'de> for Text {
+            type Value = Augment;
 
-/// In a file, one width may stand without brackets.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum HiddenValue {
-    One(usize),
-    Many(Vec<usize>),
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(
+                    "`none`, `keras`, the name of a TOML file, or a table of ImageDataGenerator's settings",
+                )
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Augment, E> {
+                Ok(Augment::Named(text.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<Augment, A::Error> {
+                let generator =
+                    ImageDataGenerator::deserialize(de::value::MapAccessDeserializer::new(table))?;
+                Ok(Augment::Inline(Box::new(generator)))
+            }
+        }
+        deserializer.deserialize_any(Text)
+    }
 }
 
-impl From<HiddenValue> for Hidden {
-    fn from(value: HiddenValue) -> Self {
-        match value {
-            HiddenValue::One(width) => Self(vec![width]),
-            HiddenValue::Many(widths) => Self(widths),
+/// Widths of the head's hidden layers: `128`, `256,64`, or `none`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(into = "Vec<usize>")]
+pub(crate) struct Hidden(pub(crate) Vec<usize>);
+
+/// In a file a number, a list of numbers, or the flag's text.
+impl<'de> Deserialize<'de> for Hidden {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Widths;
+        impl<'de> Visitor<'de> for Widths {
+            type Value = Hidden;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a width, a list of widths, or `none`")
+            }
+
+            fn visit_u64<E: de::Error>(self, width: u64) -> Result<Hidden, E> {
+                let width = usize::try_from(width)
+                    .map_err(|_| E::custom(format!("the width {width} is too large")))?;
+                Ok(Hidden(vec![width]))
+            }
+
+            fn visit_i64<E: de::Error>(self, width: i64) -> Result<Hidden, E> {
+                let width =
+                    u64::try_from(width).map_err(|_| E::custom(format!("the width {width} is negative")))?;
+                self.visit_u64(width)
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Hidden, E> {
+                text.parse().map_err(E::custom)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, widths: A) -> Result<Hidden, A::Error> {
+                Vec::deserialize(de::value::SeqAccessDeserializer::new(widths)).map(Hidden)
+            }
         }
+        deserializer.deserialize_any(Widths)
     }
 }
 
@@ -190,7 +236,9 @@ impl FromStr for Hidden {
             return Ok(Self(Vec::new()));
         }
         text.split(',')
-            .map(|width| width.trim().parse().map_err(|_| format!("`{width}` is no width; give 128, 256,64 or none")))
+            .map(|width| {
+                width.trim().parse().map_err(|_| format!("`{width}` is no width; give 128, 256,64 or none"))
+            })
             .collect::<Result<_, _>>()
             .map(Self)
     }

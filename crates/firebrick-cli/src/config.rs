@@ -19,7 +19,7 @@ macro_rules! settings {
         #[derive(Clone, Debug, Default, clap::Args, Deserialize)]
         #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
         pub(crate) struct Settings {
-            $($(#[doc = $help])+ #[arg(long, value_name = $value_name)] pub(crate) $field: Option<$type>,)*
+            $($(#[doc = $help])+ #[arg(long, value_name = $value_name, allow_negative_numbers = true)] pub(crate) $field: Option<$type>,)*
         }
 
         /// The settings of a run, every one resolved.
@@ -135,20 +135,29 @@ impl Config {
             Ok(())
         };
         share("val-split", f64::from(self.val_split))?;
-        ensure!(self.val_split > 0.0, "val-split is 0, but early stopping and the test need images; give 0.1 or more");
+        ensure!(
+            self.val_split > 0.0,
+            "val-split is 0, but early stopping and the test need images; give 0.1 or more"
+        );
         share("dropout", self.dropout)?;
         for (name, value) in [("epochs", self.epochs), ("batch-size", self.batch_size)] {
             ensure!(value > 0, "{name} is 0, it must be at least 1");
         }
         ensure!(self.batch_size <= 1 << 16, "batch-size is {}, it must be at most 65536", self.batch_size);
         ensure!(self.workers <= 256, "workers is {}, it must be at most 256", self.workers);
-        ensure!(self.lr.is_finite() && self.lr > 0.0, "lr is {}, it must be a number greater than 0", self.lr);
+        ensure!(
+            self.lr.is_finite() && self.lr > 0.0,
+            "lr is {}, it must be a number greater than 0",
+            self.lr
+        );
         for &width in &self.hidden.0 {
             ensure!((1..=1 << 20).contains(&width), "hidden has a width of {width}, it must be 1 to 1048576");
         }
         if let Some(side) = self.input_size.0 {
             ensure!((1..=4096).contains(&side), "input-size is {side}, it must be 1 to 4096");
         }
+        // TOML's whole numbers have a sign, and the configuration is written as TOML.
+        ensure!(i64::try_from(self.seed).is_ok(), "seed is {}, it must be at most {}", self.seed, i64::MAX);
         self.optimizer()?.validate()?;
         Ok(())
     }
@@ -166,7 +175,10 @@ impl Config {
             Augment::Named(path) => {
                 let path = Path::new(path);
                 let text = std::fs::read_to_string(path).with_context(|| {
-                    format!("augment is `{}`, which is neither `none` nor `keras` nor a file that can be read", path.display())
+                    format!(
+                        "augment is `{}`, which is neither `none` nor `keras` nor a file that can be read",
+                        path.display()
+                    )
                 })?;
                 toml::from_str(&text).map_err(|error| anyhow!("{}: {}", path.display(), tidy(&error)))?
             }
@@ -194,7 +206,8 @@ impl Config {
 
 /// Reads a file of settings; an underscore in a key is as good as a hyphen.
 fn read(path: &Path) -> Result<Settings> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("{}: cannot read the configuration", path.display()))?;
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("{}: cannot read the configuration", path.display()))?;
     let table: toml::Table =
         toml::from_str(&text).map_err(|error| anyhow!("{}: {}", path.display(), tidy(&error)))?;
     let known = Settings::keys();
@@ -248,6 +261,16 @@ mod tests {
     }
 
     #[test]
+    fn a_file_says_the_hidden_layers_as_a_flag_does() {
+        for (text, widths) in
+            [("64", &[64][..]), ("'64,32'", &[64, 32]), ("[64, 32]", &[64, 32]), ("'none'", &[])]
+        {
+            let file = file(&format!("data = 'x'\nhidden = {text}\n"));
+            assert_eq!(Config::resolve(Settings::default(), Some(file.path())).expect(text).hidden.0, widths);
+        }
+    }
+
+    #[test]
     fn an_unknown_key_is_told_its_neighbour() {
         let message = Config::resolve(Settings::default(), Some(file("data = 'x'\nepoch = 3\n").path()))
             .expect_err("misspelt")
@@ -268,9 +291,13 @@ mod tests {
             ("optimizer = 'adan'", "adan"),
             ("input-size = 100000", "input-size"),
             ("freeze = 'head'", "freeze"),
+            ("hidden = -1", "negative"),
+            ("hidden = 'wide'", "wide"),
+            ("[augment]\nrotation_rnage = 40", "rotation_rnage"),
         ] {
             let file = file(&format!("data = 'x'\n{text}\n"));
-            let message = format!("{:#}", Config::resolve(Settings::default(), Some(file.path())).expect_err(text));
+            let message =
+                format!("{:#}", Config::resolve(Settings::default(), Some(file.path())).expect_err(text));
             assert!(message.contains(name), "{text}: {message}");
         }
     }

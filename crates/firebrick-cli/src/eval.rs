@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use firebrick::data::{DecodeLimits, open_evaluation};
-use firebrick::train::{DeviceChoice, Evaluation, ImageBatches, ImageOptions, ImageTransform, evaluate};
+use firebrick::train::{DeviceChoice, Evaluation, Extracted, ImageBatches, ImageOptions, ImageTransform, evaluate};
 use serde::Serialize;
 
 use crate::Ended;
@@ -66,8 +66,10 @@ pub(crate) fn run(args: &Args) -> Result<Ended> {
         on_bad: args.on_bad_image.into(),
         limits: DecodeLimits::default(),
     };
-    let mut batches = ImageBatches::new(samples, ImageTransform::Evaluate(preprocess), &options, &device);
-    let report = report(&evaluate(&model, &mut batches)?, classes);
+    let backbone = model.backbone.compile(preprocess.input_size)?;
+    let images = ImageBatches::new(samples, ImageTransform::Evaluate(preprocess), &options, &device);
+    let mut features = Extracted::new(images, |images| backbone.pooled(images));
+    let report = report(&evaluate(&model.head, &mut features)?, classes);
 
     let mut out = std::io::stdout().lock();
     if args.json {
@@ -96,7 +98,13 @@ fn report(evaluation: &Evaluation, classes: Vec<String>) -> Report {
         classes: classes
             .into_iter()
             .zip(figures)
-            .map(|(class, f)| ClassReport { class, precision: f.precision, recall: f.recall, f1: f.f1, support: f.support })
+            .map(|(class, f)| ClassReport {
+                class,
+                precision: f.precision,
+                recall: f.recall,
+                f1: f.f1,
+                support: f.support,
+            })
             .collect(),
     }
 }

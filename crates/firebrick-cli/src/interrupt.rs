@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 
+use crate::progress;
+
 /// Exit code of a program that was interrupted: 128 and the number of SIGINT.
 const INTERRUPTED: i32 = 130;
 
@@ -16,7 +18,7 @@ pub(crate) fn flag() -> Result<Arc<AtomicBool>> {
         if seen.swap(true, Ordering::Relaxed) {
             std::process::exit(INTERRUPTED);
         }
-        eprintln!("\nfinishing this step, then saving; Ctrl-C again leaves at once");
+        progress::line("\nfinishing this step, then saving; Ctrl-C again leaves at once");
     })
     .context("cannot listen for Ctrl-C")?;
     Ok(flag)

@@ -1,5 +1,4 @@
 //! The binary `firebrick`: train, eval, predict, summary, models.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line prints")]
 
 mod choices;
 mod config;
@@ -51,8 +50,11 @@ pub(crate) enum Ended {
 }
 
 fn main() -> ExitCode {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("FIREBRICK_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("off,firebrick=info,firebrick_data=info,firebrick_train=info,firebrick_zoo=info"));
+    let filter = tracing_subscriber::EnvFilter::try_from_env("FIREBRICK_LOG").unwrap_or_else(|_| {
+        tracing_subscriber::EnvFilter::new(
+            "off,firebrick=info,firebrick_data=info,firebrick_train=info,firebrick_zoo=info",
+        )
+    });
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(progress::LogWriter)
@@ -73,7 +75,7 @@ fn main() -> ExitCode {
         // Whoever reads our output has stopped reading, e.g. `head`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            progress::line(&format!("error: {error:#}"));
             ExitCode::from(2)
         }
     }

@@ -9,7 +9,11 @@ use crate::Ended;
 
 pub(crate) fn run() -> Result<Ended> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{:<20} {:>12}  {:<10} {:<10} {:>7}  paper", "name", "parameters", "input", "weights", "top-1")?;
+    writeln!(
+        out,
+        "{:<20} {:>12}  {:<10} {:<10} {:>7}  paper",
+        "name", "parameters", "input", "weights", "top-1"
+    )?;
     for spec in models() {
         let [height, width] = spec.input_size;
         let (weights, top_1) = match &spec.weights {
@@ -27,7 +31,11 @@ pub(crate) fn run() -> Result<Ended> {
     }
     for spec in models() {
         if let Some(weights) = &spec.weights {
-            writeln!(out, "\n{} / {}: {}\n  {}\n  sha256 {}", spec.name, weights.name, weights.licence, weights.url, weights.sha256)?;
+            writeln!(
+                out,
+                "\n{} / {}: {}\n  {}\n  sha256 {}",
+                spec.name, weights.name, weights.licence, weights.url, weights.sha256
+            )?;
         }
     }
     Ok(Ended::Done)

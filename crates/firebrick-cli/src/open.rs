@@ -5,7 +5,10 @@ use std::path::Path;
 use anyhow::Result;
 use firebrick::augment::Preprocess;
 use firebrick::burn::tensor::Device;
-use firebrick::zoo::{Checkpoint, Classifier, CreateOptions, Package, ModelSpec, create, find, imagenet_classes, load_pretrained};
+use firebrick::zoo::{
+    Checkpoint, Classifier, CreateOptions, ModelSpec, Package, create, find, imagenet_classes,
+    load_pretrained,
+};
 
 use crate::choices::Weights;
 use crate::progress;
@@ -24,7 +27,9 @@ pub(crate) struct OpenModel {
 pub(crate) fn open(name: &str, weights: Option<&Weights>, device: &Device) -> Result<OpenModel> {
     let path = Path::new(name);
     // A name of the zoo has no dot before an extension and no separator; whatever has is a file, also if it is not there.
-    let is_file = path.components().count() > 1 || path.extension().is_some_and(|e| e == "safetensors") || path.is_file();
+    let is_file = path.components().count() > 1
+        || path.extension().is_some_and(|e| e == "safetensors")
+        || path.is_file();
     if is_file && find(name).is_err() {
         let Package { manifest, model } = Package::open(path, device)?;
         return Ok(OpenModel {
@@ -64,11 +69,14 @@ pub(crate) fn start(spec: &ModelSpec, weights: &Weights, seed: u64, device: &Dev
     let options = CreateOptions { seed, ..CreateOptions::default() };
     Ok(match weights {
         Weights::None => create(spec, &options, device),
-        Weights::File(path) => Checkpoint::read(path)?.load_into(create(spec, &options, device), spec.name)?,
+        Weights::File(path) => {
+            Checkpoint::read(path)?.load_into(create(spec, &options, device), spec.name)?
+        }
         Weights::Imagenet => {
             let mut bar = None;
             let model = load_pretrained(spec, device, &mut |done, total| {
-                bar.get_or_insert_with(|| progress::bar(total, "weights [{bar:28}] {bytes}/{total_bytes}")).set_position(done);
+                bar.get_or_insert_with(|| progress::bar(total, "weights [{bar:28}] {bytes}/{total_bytes}"))
+                    .set_position(done);
             })?;
             if let Some(bar) = bar {
                 progress::finish(&bar);

@@ -71,10 +71,12 @@ pub(crate) fn run(args: &Args) -> Result<Ended> {
         paths.extend(list_images(path)?);
     }
     let OpenModel { model, classes, preprocess, .. } = open(&args.model, args.weights.as_ref(), &device)?;
-    let model = model.valid();
+    let backbone = model.backbone.compile(preprocess.input_size)?;
+    let head = model.head.valid();
 
     // The label carries the position, so that an image that is skipped does not shift the ones after it.
-    let samples = paths.iter().enumerate().map(|(label, path)| Sample { path: path.clone(), label }).collect();
+    let samples =
+        paths.iter().enumerate().map(|(label, path)| Sample { path: path.clone(), label }).collect();
     let options = ImageOptions {
         batch_size: args.batch_size as usize,
         workers: args.workers as usize,
@@ -86,7 +88,7 @@ pub(crate) fn run(args: &Args) -> Result<Ended> {
     let mut results = Vec::with_capacity(paths.len());
     for batch in batches.epoch(0) {
         let batch = batch?;
-        let logits: Vec<f32> = model.forward(batch.inputs).into_data().convert::<f32>().try_to_vec()?;
+        let logits: Vec<f32> = head.forward(backbone.pooled(batch.inputs)).into_data().convert::<f32>().try_to_vec()?;
         for (position, row) in batch.labels.iter().zip(logits.chunks(classes.len())) {
             results.push(ImagePrediction {
                 path: paths[*position].display().to_string(),

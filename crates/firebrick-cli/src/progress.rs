@@ -10,11 +10,16 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 static CURRENT: LazyLock<Mutex<Option<ProgressBar>>> = LazyLock::new(Mutex::default);
 
 /// Writes a line to standard error, above the bar if there is one.
+///
+/// Whoever read it may have gone, e.g. `2>&1 | head`; that must not end a training, so a failure is passed over.
 pub(crate) fn line(text: &str) {
+    let write = || {
+        let _ = writeln!(io::stderr(), "{text}");
+    };
     let current = CURRENT.lock().ok().and_then(|current| current.clone());
     match current {
-        Some(bar) if !bar.is_hidden() => bar.suspend(|| eprintln!("{text}")),
-        _ => eprintln!("{text}"),
+        Some(bar) if !bar.is_hidden() => bar.suspend(write),
+        _ => write(),
     }
 }
 

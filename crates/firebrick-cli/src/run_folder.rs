@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-/// Files of a run.
+/// Files of a run. Dropped without a model in it, it is taken back, so that the same command can be given again.
 pub(crate) struct RunFolder {
     path: PathBuf,
+    /// Whether it was not there before.
+    is_new: bool,
 }
 
 impl RunFolder {
@@ -23,20 +25,29 @@ impl RunFolder {
                 .find(|path| !path.exists())
                 .expect("some number is free"),
         };
-        match std::fs::read_dir(&path) {
+        let is_new = match std::fs::read_dir(&path) {
             Ok(mut entries) => {
                 if entries.next().is_some() {
-                    bail!("{}: there is another run in this folder; choose a new --out, or remove it first", path.display());
+                    bail!(
+                        "{}: there is another run in this folder; choose a new --out, or remove it first",
+                        path.display()
+                    );
                 }
+                false
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                std::fs::create_dir_all(&path).with_context(|| format!("{}: cannot make the run folder", path.display()))?;
+                std::fs::create_dir_all(&path).with_context(|| {
+                    format!("{}: cannot make the run folder; choose another --out", path.display())
+                })?;
+                true
             }
             Err(error) => {
-                return Err(error).with_context(|| format!("{}: cannot be used as the run folder", path.display()));
+                return Err(error).with_context(|| {
+                    format!("{}: cannot be used as the run folder; choose another --out", path.display())
+                });
             }
-        }
-        Ok(Self { path })
+        };
+        Ok(Self { path, is_new })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -57,5 +68,20 @@ impl RunFolder {
 
     pub(crate) fn curves(&self) -> PathBuf {
         self.path.join("curves.svg")
+    }
+}
+
+impl Drop for RunFolder {
+    fn drop(&mut self) {
+        if self.model().exists() {
+            return;
+        }
+        // What cannot be removed stays; the error that led here is the one to tell.
+        for file in [self.config(), self.history(), self.curves()] {
+            let _ = std::fs::remove_file(file);
+        }
+        if self.is_new {
+            let _ = std::fs::remove_dir(&self.path);
+        }
     }
 }

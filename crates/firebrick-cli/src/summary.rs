@@ -27,12 +27,20 @@ pub(crate) fn run(args: &Args) -> Result<Ended> {
     let mut out = std::io::stdout().lock();
     let [height, width] = open.preprocess.input_size;
     writeln!(out, "{}, input 3x{height}x{width}\n", open.name)?;
-    writeln!(out, "{:<name_width$}  {:<kind_width$}  {:<12} {:>10} {:>13}", "layer", "kind", "output", "parameters", "multiply-adds")?;
+    writeln!(
+        out,
+        "{:<name_width$}  {:<kind_width$}  {:<12} {:>10} {:>13}",
+        "layer", "kind", "output", "parameters", "multiply-adds"
+    )?;
     for row in &rows {
         writeln!(
             out,
             "{:<name_width$}  {:<kind_width$}  {:<12} {:>10} {:>13}",
-            row.name, row.kind, shape(&row.output), row.parameters, row.multiply_adds
+            row.name,
+            row.kind,
+            shape(&row.output),
+            row.parameters,
+            row.multiply_adds
         )?;
     }
     let parameters: u64 = rows.iter().map(|row| row.parameters).sum();

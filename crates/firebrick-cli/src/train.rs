@@ -1,5 +1,6 @@
 //! `firebrick train`: a classifier from a folder of images.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,13 +8,13 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use firebrick::augment::{Geometry, ImageDataGenerator, Interpolation, Normalization, Preprocess};
-use firebrick::burn::module::Module;
 use firebrick::burn::tensor::Device;
 use firebrick::data::{DecodeLimits, FolderOptions, ImageFolder, Sample};
 use firebrick::nn::{ClassifierHead, Network};
 use firebrick::train::{
-    Batches, Callback, EarlyStopping, Extracted, FitOptions, ImageBatches, ImageOptions, ImageTransform, Monitor, Outcome,
-    SaveWeights, Stop, TrainError, WriteHistory, evaluate, extract, featurewise_statistics, fit, write_curves,
+    Batches, Callback, EarlyStopping, Extracted, FitOptions, ImageBatches, ImageOptions, ImageTransform,
+    Monitor, Outcome, SaveWeights, Stop, TrainError, WriteHistory, evaluate, extract, featurewise_statistics,
+    fit, write_curves,
 };
 use firebrick::zoo::{Classifier, CreateOptions, Manifest, ModelSpec, Package, Provenance, find};
 
@@ -41,7 +42,9 @@ pub(crate) fn folder_of(source: &DataSource) -> Result<PathBuf> {
         #[cfg(feature = "fashion")]
         DataSource::BuiltinFashion => Ok(firebrick::data::builtin_fashion(&firebrick::data::cache_dir()?)?),
         #[cfg(not(feature = "fashion"))]
-        DataSource::BuiltinFashion => bail!("this build has no built-in data; build with the feature `fashion`"),
+        DataSource::BuiltinFashion => {
+            bail!("this build has no built-in data; build with the feature `fashion`")
+        }
     }
 }
 
@@ -64,8 +67,10 @@ pub(crate) fn run(args: Args) -> Result<Ended> {
         },
         &device,
     );
+    let stop = interrupt::flag()?;
     let folder = RunFolder::create(config.out.0.as_deref(), spec.name)?;
-    std::fs::write(folder.config(), config.to_toml()?).with_context(|| format!("{}: cannot write", folder.config().display()))?;
+    std::fs::write(folder.config(), config.to_toml()?)
+        .with_context(|| format!("{}: cannot write", folder.config().display()))?;
     progress::line(&format!(
         "{} classes, {} training and {} validation images; writing to {}",
         data.classes.len(),
@@ -74,9 +79,15 @@ pub(crate) fn run(args: Args) -> Result<Ended> {
         folder.path().display()
     ));
 
-    let stop = interrupt::flag()?;
     let preprocess = preprocess(&config, spec, generator.as_ref(), &data.train)?;
-    let run = Run { manifest: manifest(&config, spec, &model, &data, preprocess)?, config, generator, device, folder, stop };
+    let run = Run {
+        manifest: manifest(&config, spec, &model, &data, preprocess)?,
+        config,
+        generator,
+        device,
+        folder,
+        stop,
+    };
     run.train(model, data.train, data.validation, started)
 }
 
@@ -143,7 +154,13 @@ struct Run {
 }
 
 impl Run {
-    fn train(self, model: Classifier, train: Vec<Sample>, validation: Vec<Sample>, started: Instant) -> Result<Ended> {
+    fn train(
+        self,
+        model: Classifier,
+        train: Vec<Sample>,
+        validation: Vec<Sample>,
+        started: Instant,
+    ) -> Result<Ended> {
         match self.config.freeze {
             Freeze::None => {
                 let mut train = self.images(train, true);
@@ -152,8 +169,8 @@ impl Run {
             }
             Freeze::Backbone => {
                 let Classifier { backbone, head } = model;
-                let backbone = backbone.valid();
-                let pooled = |images| backbone.pooled(images);
+                let frozen = backbone.compile(self.manifest.preprocess.input_size)?;
+                let pooled = |images| frozen.pooled(images);
                 let assemble =
                     |head: &ClassifierHead| Classifier { backbone: backbone.clone(), head: head.clone() };
                 let Some(mut validation) = self.features(validation, pooled, "validation")? else {
@@ -193,7 +210,12 @@ impl Run {
         self.image_batches(samples, transform, training.then_some(seed))
     }
 
-    fn image_batches(&self, samples: Vec<Sample>, transform: ImageTransform, shuffle: Option<u64>) -> ImageBatches {
+    fn image_batches(
+        &self,
+        samples: Vec<Sample>,
+        transform: ImageTransform,
+        shuffle: Option<u64>,
+    ) -> ImageBatches {
         let options = ImageOptions {
             batch_size: self.config.batch_size,
             workers: self.config.workers,
@@ -221,15 +243,19 @@ impl Run {
             !self.stop.load(Ordering::Relaxed)
         });
         progress::finish(&bar);
-        if let Ok(Some(features)) = &features {
-            let seconds = started.elapsed().as_secs_f64();
-            let count = features.num_samples();
-            progress::line(&format!(
-                "features of {count} {what} images in {seconds:.1} s, {:.1} images/s",
-                count as f64 / seconds
-            ));
+        let features = features?;
+        match &features {
+            Some(features) => {
+                let seconds = started.elapsed().as_secs_f64();
+                let count = features.num_samples();
+                progress::line(&format!(
+                    "features of {count} {what} images in {seconds:.1} s, {:.1} images/s",
+                    count as f64 / seconds
+                ));
+            }
+            None => progress::line("stopped before the first epoch; there is nothing to save"),
         }
-        Ok(features?)
+        Ok(features)
     }
 
     fn fit<const D: usize, N: Network<D>>(
@@ -243,20 +269,34 @@ impl Run {
         let config = &self.config;
         let save = |network: &N| {
             let package = Package { manifest: self.manifest.clone(), model: assemble(network) };
-            package.save(&self.folder.model())
+            let path = self.folder.model();
+            package.save(&path).with_context(|| match path.exists() {
+                true => "the model could not be saved, the one saved before is kept; check the free space",
+                false => "the model could not be saved; check the free space, or choose another --out",
+            })
         };
         let mut bar = EpochProgress::new();
         let mut history = WriteHistory::new(self.folder.history());
-        let mut checkpoint =
-            SaveWeights::when_best(Monitor::ValLoss, |network: &N| save(network).map_err(|e| TrainError::Callback(e.into())));
+        let mut checkpoint = SaveWeights::when_best(Monitor::ValLoss, |network: &N| {
+            save(network).map_err(|e| TrainError::Callback(e.into()))
+        });
         let mut early = EarlyStopping::new(Monitor::ValLoss)
             .with_patience(if config.early_stopping == 0 { usize::MAX } else { config.early_stopping })
             .with_restore_best_weights(config.restore_best);
-        let options = FitOptions { epochs: config.epochs, learning_rate: config.lr, stop: Arc::clone(&self.stop) };
+        let options =
+            FitOptions { epochs: config.epochs, learning_rate: config.lr, stop: Arc::clone(&self.stop) };
         let training = Instant::now();
         let outcome = {
-            let mut callbacks: [&mut dyn Callback<N>; 4] = [&mut bar, &mut history, &mut checkpoint, &mut early];
-            fit(network, config.optimizer()?.init()?, train, Some(&mut *validation), &options, &mut callbacks)?
+            let mut callbacks: [&mut dyn Callback<N>; 4] =
+                [&mut bar, &mut history, &mut checkpoint, &mut early];
+            fit(
+                network,
+                config.optimizer()?.init()?,
+                train,
+                Some(&mut *validation),
+                &options,
+                &mut callbacks,
+            )?
         };
         let training = training.elapsed();
         let best_epoch = early.best_epoch();
@@ -297,7 +337,7 @@ impl Run {
             started.elapsed().as_secs_f64(),
             model.display()
         ));
-        println!("Test accuracy: {:.4}", test.accuracy);
+        writeln!(std::io::stdout(), "Test accuracy: {:.4}", test.accuracy)?;
         Ok(Ended::Done)
     }
 }

@@ -97,6 +97,9 @@ pub enum ZooError {
         /// Where the file is looked for.
         path: PathBuf,
     },
+    /// The compiled plan of a frozen backbone.
+    #[error(transparent)]
+    Kernel(#[from] firebrick_kernels::KernelError),
     /// The cache folder.
     #[error(transparent)]
     Data(#[from] firebrick_data::DataError),

@@ -3,6 +3,7 @@
 //! - [`models`] and [`find`]: the table of architectures with paper, licence, size and published accuracy
 //! - [`create`]: an architecture with first weights; [`load_pretrained`]: with published ones
 //! - [`Classifier`]: a backbone and a head; its features, pooled features or logits
+//! - [`FrozenBackbone`]: a backbone that is not trained, compiled for its device
 //! - [`Checkpoint`]: weights from `.pth` and `.safetensors` files, checked name by name before any is used
 //! - [`Package`]: a trained model in one safetensors file that says what it is
 //!
@@ -21,6 +22,7 @@
 mod checkpoint;
 mod classifier;
 mod error;
+mod frozen;
 mod imagenet;
 mod mobilenet_v2;
 mod package;
@@ -30,6 +32,7 @@ mod weights;
 pub use checkpoint::{Checkpoint, Mismatch};
 pub use classifier::{Backbone, Classifier, CreateOptions, create};
 pub use error::ZooError;
+pub use frozen::FrozenBackbone;
 pub use imagenet::imagenet_classes;
 pub use mobilenet_v2::{InvertedResidual, MobileNetV2, MobileNetV2Config};
 pub use package::{Manifest, Package, Provenance};

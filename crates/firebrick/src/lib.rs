@@ -6,6 +6,7 @@
 //! | --- | --- |
 //! | [`augment`] | augmentation and preprocessing of images |
 //! | [`data`] | folders, decoding, splits, the loader |
+//! | [`kernels`] | SIMD kernels for the CPU and the plan of a frozen network |
 //! | [`nn`] | layers, heads, losses |
 //! | [`optim`] | optimizers |
 //! | [`zoo`] | architectures, pretrained weights, model packages |
@@ -15,6 +16,7 @@
 pub use burn;
 pub use firebrick_augment as augment;
 pub use firebrick_data as data;
+pub use firebrick_kernels as kernels;
 pub use firebrick_nn as nn;
 pub use firebrick_optim as optim;
 pub use firebrick_train as train;
