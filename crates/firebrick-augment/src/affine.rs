@@ -4,6 +4,7 @@ use image::RgbImage;
 
 use crate::KerasDraw;
 use crate::fill_mode::{Boundary, Constant, FillMode, Nearest, Reflect, Wrap};
+use crate::lanes::Lanes;
 
 /// Where each output pixel lies in the source: `source = linear · (row, column) + offset`, rows before columns.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -125,42 +126,47 @@ impl<'a> Source<'a> {
 
     /// The image at a position inside it, bilinear between the four pixels around.
     ///
-    /// `a + (b - a) * t` keeps constant regions and whole positions exact, on which the truncation in a later
-    /// brightness change depends.
+    /// Constant regions and whole positions come out exact, on which the truncation in a later brightness change depends.
     #[inline(always)]
     fn bilinear(&self, row: f64, column: f64) -> [f32; 3] {
-        let top = (row as i64).min(self.last_pair.0);
-        let left = (column as i64).min(self.last_pair.1);
+        let (whole_row, whole_column) = (whole(row), whole(column));
+        let (top, left) = (whole_row.min(self.last_pair.0), whole_column.min(self.last_pair.1));
         let down = (row - top as f64) as f32;
         let right = (column - left as f64) as f32;
         let at = (top * self.row_bytes + 3 * left) as usize;
-        let upper = self.pair(at);
-        let lower = self.pair(at + self.row_step);
-        let mut between = [0.0f32; 8];
-        for lane in 0..8 {
-            between[lane] = upper[lane] + (lower[lane] - upper[lane]) * down;
-        }
-        // Lanes 0 to 2 are the left pixel, 3 to 5 the right one.
-        [0, 1, 2].map(|channel| between[channel] + (between[channel + 3] - between[channel]) * right)
+        let (upper_left, upper_right) = self.pair(at);
+        let (lower_left, lower_right) = self.pair(at + self.row_step);
+        let on_left = upper_left.blend(lower_left, down);
+        let on_right = upper_right.blend(lower_right, down);
+        let [red, green, blue, _] = on_left.blend(on_right, right).to_array();
+        [red, green, blue]
     }
 
-    /// The pixel at a byte offset and the one after it, and two lanes of whatever follows: eight lanes are two vectors.
+    /// The pixel at a byte offset and the one after it, each with whatever byte follows: four lanes are one vector.
     #[inline(always)]
-    fn pair(&self, at: usize) -> [f32; 8] {
+    fn pair(&self, at: usize) -> (Lanes, Lanes) {
         let bytes = match self.pixels[at..].first_chunk::<8>() {
-            Some(bytes) => *bytes,
+            Some(bytes) => u64::from_le_bytes(*bytes),
             None => self.last_bytes(at),
         };
-        bytes.map(f32::from)
+        (Lanes::from_bytes(bytes as u32), Lanes::from_bytes((bytes >> 24) as u32))
     }
 
     #[cold]
-    fn last_bytes(&self, at: usize) -> [u8; 8] {
+    fn last_bytes(&self, at: usize) -> u64 {
         let rest = &self.pixels[at..];
         let mut bytes = [0; 8];
         bytes[..rest.len()].copy_from_slice(rest);
-        bytes
+        u64::from_le_bytes(bytes)
     }
+}
+
+/// The whole part of a coordinate that a [`Boundary`] returned.
+#[inline(always)]
+fn whole(at: f64) -> i64 {
+    debug_assert!((0.0..=f64::from(u32::MAX)).contains(&at), "{at} lies on no axis");
+    // SAFETY: a `Boundary` returns numbers in `0.0..=last`, never a NaN, and `last` is below 2^32.
+    unsafe { at.to_int_unchecked() }
 }
 
 /// An image as `f32`, mirrored as asked: what is left of an affine transform that moves nothing.

@@ -27,7 +27,9 @@ pub(crate) fn brightness(values: &mut [f32], factor: f32, may_exceed: bool) {
 
 #[inline(always)]
 fn scale_8_bit(value: f32, factor: f32) -> f32 {
-    f32::from((f32::from(value as u8) * factor) as u8)
+    // Through `i32`, because the processor converts four of them at a time.
+    let product = (value as i32) as f32 * factor;
+    (product.clamp(0.0, 255.0) as i32) as f32
 }
 
 #[cfg(test)]

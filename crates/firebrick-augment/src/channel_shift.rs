@@ -9,11 +9,23 @@ pub(crate) fn channel_shift(values: &mut [f32], intensity: f32) {
     }
 }
 
-/// The smallest and the largest value.
+/// The smallest and the largest value, compared in eight lanes that the processor can work on at the same time.
 pub(crate) fn range(values: &[f32]) -> (f32, f32) {
-    values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(min, max), &value| {
-        (if value < min { value } else { min }, if value > max { value } else { max })
-    })
+    let smaller = |a: f32, b: f32| if b < a { b } else { a };
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    let (mut min, mut max) = ([f32::INFINITY; 8], [f32::NEG_INFINITY; 8]);
+    let (blocks, rest) = values.as_chunks::<8>();
+    for block in blocks {
+        for lane in 0..8 {
+            min[lane] = smaller(min[lane], block[lane]);
+            max[lane] = larger(max[lane], block[lane]);
+        }
+    }
+    for &value in rest {
+        min[0] = smaller(min[0], value);
+        max[0] = larger(max[0], value);
+    }
+    (min.into_iter().fold(f32::INFINITY, smaller), max.into_iter().fold(f32::NEG_INFINITY, larger))
 }
 
 #[cfg(test)]

@@ -48,6 +48,7 @@ mod featurewise_statistics;
 mod fill_mode;
 mod image_data_generator;
 mod keras_draw;
+mod lanes;
 mod normalization;
 mod preprocess;
 mod resize;
