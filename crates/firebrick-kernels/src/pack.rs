@@ -6,9 +6,14 @@ use crate::layout::Blocked;
 use crate::params::{ConvShape, FoldedConv};
 use crate::product::Runs;
 
+/// Weights up to this size stay in the second-level cache while their layer runs.
+const CACHED_BYTES: usize = 64 << 10;
+
 /// Up to three vectors of output channels that are computed together.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Panel {
+    /// Its place among the convolution's panels.
+    pub(crate) index: usize,
     pub(crate) first_plane: usize,
     pub(crate) vectors: usize,
     /// Where its weights begin.
@@ -43,6 +48,11 @@ type Tap = Option<[usize; 3]>;
 impl PackedConv {
     /// Packs a convolution that reads its input through `window`.
     pub(crate) fn new(conv: &FoldedConv, window: Window, lanes: usize) -> Self {
+        // Pairs make tiles of many pixels, which reuse each weight the most.
+        Self::with_panels(conv, window, lanes, 2)
+    }
+
+    fn with_panels(conv: &FoldedConv, window: Window, lanes: usize, width: usize) -> Self {
         let shape = &conv.shape;
         let planes = shape.out_channels.div_ceil(lanes);
         let mut packed = Self {
@@ -57,7 +67,7 @@ impl PackedConv {
 
         let mut weights = Vec::new();
         let mut dense: Option<Vec<Tap>> = None;
-        for (first_plane, vectors) in panels_of(planes) {
+        for (first_plane, vectors) in panels_of(planes, width) {
             let channels = first_plane * lanes..((first_plane + vectors) * lanes).min(shape.out_channels);
             let taps = match &dense {
                 Some(taps) => taps.clone(),
@@ -70,7 +80,9 @@ impl PackedConv {
                     taps
                 }
             };
+            let index = packed.panels.len();
             packed.panels.push(Panel {
+                index,
                 first_plane,
                 vectors,
                 weights: weights.len(),
@@ -93,6 +105,12 @@ impl PackedConv {
         Self::new(conv, Window::Blocked { plane, row: 0 }, lanes)
     }
 
+    /// Packs a linear layer between feature vectors.
+    pub(crate) fn linear(conv: &FoldedConv, lanes: usize) -> Self {
+        // For a single image, the sums of a panel are all that runs side by side.
+        Self::with_panels(conv, Window::Blocked { plane: lanes, row: 0 }, lanes, 3)
+    }
+
     pub(crate) fn panels(&self) -> &[Panel] {
         &self.panels
     }
@@ -111,21 +129,28 @@ impl PackedConv {
         &self.weights[panel.weights + first * run..][..count * run]
     }
 
-    /// The same weights for an input whose planes are `plane` values apart.
-    pub(crate) fn runs_with_plane(&self, planes: usize, plane: usize) -> Runs {
-        Runs::new((0..planes).map(|index| (index * plane) as u32).collect(), self.lanes)
+    /// What the panel after this one reads of the same runs; nothing if it is likely to be in the cache anyway.
+    pub(crate) fn upcoming(&self, panel: &Panel, first: usize, count: usize) -> &[f32] {
+        match self.panels.get(panel.index + 1) {
+            Some(next) if size_of_val(&*self.weights) > CACHED_BYTES => {
+                let count = count.min(self.runs(next).count().saturating_sub(first));
+                self.weights(next, first, count)
+            }
+            _ => &[],
+        }
     }
 }
 
-/// Cuts planes into panels: pairs, which reuse each broadcast and each weight best, and one triple where their number is odd.
-pub(crate) fn panels_of(planes: usize) -> impl Iterator<Item = (usize, usize)> {
+/// Cuts planes into panels of `width` planes, 2 or 3, and as few of another width as it takes to leave none alone.
+pub(crate) fn panels_of(planes: usize, width: usize) -> impl Iterator<Item = (usize, usize)> {
+    debug_assert!((2..=3).contains(&width));
     let mut first = 0;
     std::iter::from_fn(move || {
         let vectors = match planes - first {
             0 => return None,
-            1 => 1,
-            3 => 3,
-            _ => 2,
+            left @ 1..=3 => left,
+            4 => 2,
+            _ => width,
         };
         first += vectors;
         Some((first - vectors, vectors))
@@ -241,12 +266,13 @@ mod tests {
 
     #[test]
     fn covers_every_plane_once() {
-        for planes in 0..40 {
-            let panels: Vec<_> = panels_of(planes).collect();
+        for (planes, width) in (0..40).flat_map(|planes| [(planes, 2), (planes, 3)]) {
+            let panels: Vec<_> = panels_of(planes, width).collect();
             let covered: Vec<_> =
                 panels.iter().flat_map(|&(first, vectors)| first..first + vectors).collect();
             assert_eq!(covered, (0..planes).collect::<Vec<_>>());
             assert!(panels.iter().all(|&(_, vectors)| vectors <= 3 && (vectors > 1 || planes == 1)));
+            assert!(panels.iter().filter(|&&(_, vectors)| vectors != width).count() <= 2);
         }
     }
 }

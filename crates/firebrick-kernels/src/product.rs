@@ -18,6 +18,9 @@ use crate::activation::Finish;
 use crate::buffer::Shared;
 use crate::simd::Simd;
 
+/// Values of a cache line.
+const LINE: usize = 16;
+
 /// Runs of values which, one after another, make a row of the left operand.
 #[derive(Debug, Clone)]
 pub(crate) struct Runs {
@@ -34,6 +37,11 @@ impl Runs {
         Self { offsets, length, end }
     }
 
+    /// A run of one vector in each of `count` planes, `plane` values apart.
+    pub(crate) fn planes(count: usize, plane: usize, lanes: usize) -> Self {
+        Self::new((0..count).map(|index| (index * plane) as u32).collect(), lanes)
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.offsets.len()
     }
@@ -43,17 +51,18 @@ impl Runs {
     }
 }
 
-/// Where each pixel begins, in values from the operand's start.
+/// Where each pixel begins, in values from the operand's start; in ascending order.
 #[derive(Debug, Clone)]
 pub(crate) struct Pixels {
     offsets: Vec<u32>,
-    last: usize,
 }
 
 impl Pixels {
+    /// # Panics
+    /// If the offsets do not ascend.
     pub(crate) fn new(offsets: Vec<u32>) -> Self {
-        let last = offsets.iter().max().map_or(0, |&last| last as usize);
-        Self { offsets, last }
+        assert!(offsets.is_sorted(), "a pixel lies before the one it follows");
+        Self { offsets }
     }
 
     /// The largest offset of the first `count` pixels.
@@ -61,10 +70,7 @@ impl Pixels {
     /// # Panics
     /// If there are fewer.
     fn last_of(&self, count: usize) -> usize {
-        if count == self.offsets.len() {
-            return self.last;
-        }
-        self.offsets[..count].iter().max().map_or(0, |&last| last as usize)
+        self.offsets[count - 1] as usize
     }
 }
 
@@ -109,6 +115,8 @@ pub(crate) struct Product<'a> {
     pub(crate) result_plane: usize,
     pub(crate) addressing: Addressing<'a>,
     pub(crate) pixels: usize,
+    /// What will be read next: it is fetched towards the core a few lines at a time, so that nobody waits for it.
+    pub(crate) upcoming: &'a [f32],
 }
 
 impl Product<'_> {
@@ -128,10 +136,11 @@ impl Product<'_> {
         // Tiles of equal size, but for one pixel: a narrow last tile would wait for its own multiply-adds.
         let tiles = self.pixels.div_ceil(rows);
         let (small, large_tiles) = (self.pixels / tiles, self.pixels % tiles);
+        let upcoming = self.upcoming.split_at(self.upcoming.len() * large_tiles / tiles);
         // SAFETY: `check` has compared every offset with the operands' lengths; the caller excludes races on the result.
         unsafe {
-            self.tiles(simd, small + 1, 0, large_tiles);
-            self.tiles(simd, small, large_tiles * (small + 1), tiles - large_tiles);
+            self.tiles(simd, small + 1, 0, large_tiles, upcoming.0);
+            self.tiles(simd, small, large_tiles * (small + 1), tiles - large_tiles, upcoming.1);
         }
     }
 
@@ -160,7 +169,7 @@ impl Product<'_> {
     ///
     /// # Safety
     /// As `run`, after `check`; the tiles lie within `pixels`.
-    unsafe fn tiles<S: Simd>(&self, simd: S, rows: usize, first: usize, count: usize) {
+    unsafe fn tiles<S: Simd>(&self, simd: S, rows: usize, first: usize, count: usize, upcoming: &[f32]) {
         if count == 0 {
             return;
         }
@@ -169,7 +178,7 @@ impl Product<'_> {
                 match rows {
                     $($rows if const { $rows <= S::TILE_ROWS[$vectors - 1] } => {
                         // SAFETY: handed on to the caller.
-                        unsafe { self.tiles_of::<S, $rows, $vectors>(simd, first, count) }
+                        unsafe { self.tiles_of::<S, $rows, $vectors>(simd, first, count, upcoming) }
                     })*
                     _ => unreachable!("tiles of {rows} pixels"),
                 }
@@ -184,16 +193,32 @@ impl Product<'_> {
 
     /// # Safety
     /// As `tiles`.
-    unsafe fn tiles_of<S: Simd, const M: usize, const N: usize>(&self, simd: S, first: usize, count: usize) {
+    unsafe fn tiles_of<S: Simd, const M: usize, const N: usize>(
+        &self,
+        simd: S,
+        first: usize,
+        count: usize,
+        upcoming: &[f32],
+    ) {
         // SAFETY: handed on to the caller.
         unsafe {
             match self.addressing {
-                Addressing::Contiguous => tiles::<S, M, N, _, _>(simd, self, &Spaced, &Spaced, first, count),
+                Addressing::Contiguous => {
+                    tiles::<S, M, N, _, _>(simd, self, &Spaced, &Spaced, first, count, upcoming)
+                }
                 Addressing::Scatter(result) => {
-                    tiles::<S, M, N, _, _>(simd, self, &Spaced, &result.offsets[..], first, count);
+                    tiles::<S, M, N, _, _>(simd, self, &Spaced, &result.offsets[..], first, count, upcoming);
                 }
                 Addressing::Tables(left, result) => {
-                    tiles::<S, M, N, _, _>(simd, self, &left.offsets[..], &result.offsets[..], first, count);
+                    tiles::<S, M, N, _, _>(
+                        simd,
+                        self,
+                        &left.offsets[..],
+                        &result.offsets[..],
+                        first,
+                        count,
+                        upcoming,
+                    );
                 }
             }
         }
@@ -238,6 +263,7 @@ unsafe fn tiles<S: Simd, const M: usize, const N: usize, L, R>(
     result: &R,
     first: usize,
     count: usize,
+    upcoming: &[f32],
 ) where
     L: Address + ?Sized,
     R: Address + ?Sized,
@@ -245,7 +271,12 @@ unsafe fn tiles<S: Simd, const M: usize, const N: usize, L, R>(
     simd.vectorize(
         #[inline(always)]
         || {
+            let share = upcoming.len().div_ceil(count).next_multiple_of(LINE).max(LINE);
+            let mut upcoming = upcoming.chunks(share);
             for index in 0..count {
+                for line in upcoming.next().unwrap_or_default().chunks(LINE) {
+                    simd.prefetch(line.as_ptr());
+                }
                 // SAFETY: handed on to the caller.
                 unsafe { tile::<S, M, N, L, R>(simd, product, left, result, first + M * index) };
             }

@@ -21,7 +21,7 @@ impl LinearStep {
     pub(crate) fn new(linear: &FoldedConv, lanes: usize) -> Self {
         let length = |channels| Blocked { channels, height: 1, width: 1, lanes }.len();
         Self {
-            conv: PackedConv::pointwise(linear, lanes, lanes),
+            conv: PackedConv::linear(linear, lanes),
             input_len: length(linear.shape.in_channels),
             output_len: length(linear.shape.out_channels),
             lanes,
@@ -73,6 +73,8 @@ impl LinearStep {
                 result_plane: self.lanes,
                 addressing: Addressing::Tables(&rows[0], &rows[1]),
                 pixels: batch,
+                // A batch is too few tiles to spread a panel's weights over; they are read in order, which the processor foresees.
+                upcoming: &[],
             };
             // SAFETY: handed on to the caller.
             unsafe { product.run(simd) };

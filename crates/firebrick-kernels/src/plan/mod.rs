@@ -3,6 +3,7 @@
 mod block;
 mod builder;
 mod conv;
+mod filter;
 mod linear;
 mod pool;
 mod step;

@@ -513,8 +513,15 @@ fn any_conv() -> impl Strategy<Value = Conv> {
     )
 }
 
+/// `PROPTEST_CASES` asks for a longer run.
+fn config() -> Config {
+    let asked = Config::default();
+    let cases = std::env::var_os("PROPTEST_CASES").map_or(48, |_| asked.cases);
+    Config { cases, failure_persistence: None, ..asked }
+}
+
 proptest! {
-    #![proptest_config(Config { cases: 48, failure_persistence: None, ..Config::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn agrees_with_the_reference_for_any_convolution(conv in any_conv(), size in prop::array::uniform2(1..24usize)) {

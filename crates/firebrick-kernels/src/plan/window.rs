@@ -139,6 +139,21 @@ impl RowConv {
         }
     }
 
+    /// What to fetch while a panel of some rows is computed: the next panel's weights, or a share of the next rows of an image
+    /// that comes from outside and which nobody has touched before.
+    fn upcoming<'a>(&'a self, panel: &Panel, input: &'a [f32], rows: &Range<usize>) -> &'a [f32] {
+        match (&self.padded, self.source) {
+            (Some(padded), Source::Nhwc { channels, width, .. }) => {
+                let row = padded.shape.stride[0] * width * channels;
+                let next = input.get(rows.end * row..).unwrap_or_default();
+                let next = &next[..next.len().min(rows.len() * row)];
+                let share = next.len().div_ceil(self.panels().len()).max(1);
+                next.chunks(share).nth(panel.index).unwrap_or_default()
+            }
+            _ => self.conv.upcoming(panel, 0, self.conv.runs(panel).count()),
+        }
+    }
+
     /// Computes one panel of the rows for which `scratch` was prepared.
     ///
     /// The result's first pixel is the first of `rows`; `scatter` says where each goes, or they lie without gaps.
@@ -183,6 +198,7 @@ impl RowConv {
             result,
             result_plane,
             addressing,
+            upcoming: self.upcoming(panel, input, &rows),
             pixels: rows.len() * self.size[1],
         };
         // SAFETY: handed on to the caller.

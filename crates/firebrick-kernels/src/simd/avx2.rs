@@ -18,8 +18,9 @@ impl Avx2 {
 // Memory is touched by `load` and `store` alone, under their own contracts, with the instructions that need no alignment.
 impl Simd for Avx2 {
     const LANES: usize = 8;
-    /// Twelve accumulators, up to three vectors of weights and one broadcast fill the sixteen registers.
-    const TILE_ROWS: [usize; 3] = [12, 6, 4];
+    /// Two multiply-adds a cycle with a latency of four want at least eight accumulators; twelve with two vectors of weights and
+    /// a broadcast still fit the sixteen registers, twelve with three spill.
+    const TILE_ROWS: [usize; 3] = [12, 6, 3];
     const DEPTHWISE_TILE: usize = 4;
     type Vector = __m256;
 
@@ -49,6 +50,12 @@ impl Simd for Avx2 {
     unsafe fn store(self, to: *mut f32, value: __m256) {
         // SAFETY: `self` proves the features; the caller promises eight writable values.
         unsafe { _mm256_storeu_ps(to, value) }
+    }
+
+    #[inline(always)]
+    fn prefetch(self, at: *const f32) {
+        // SAFETY: a prefetch changes nothing but the caches, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
     }
 
     #[inline(always)]

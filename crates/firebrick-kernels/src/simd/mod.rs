@@ -51,6 +51,9 @@ pub(crate) trait Simd: Copy + Send + Sync + std::fmt::Debug + 'static {
     /// `LANES` values are writable at `to`.
     unsafe fn store(self, to: *mut f32, value: Self::Vector);
 
+    /// Brings the cache line at `at` into the second-level cache, where the processor can.
+    fn prefetch(self, at: *const f32);
+
     /// `a + b`.
     fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
 

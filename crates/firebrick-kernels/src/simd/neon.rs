@@ -51,6 +51,10 @@ impl Simd for Neon {
         unsafe { vst1q_f32(to, value) }
     }
 
+    /// Does nothing: there is no stable way to say it.
+    #[inline(always)]
+    fn prefetch(self, _at: *const f32) {}
+
     #[inline(always)]
     fn add(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
         // SAFETY: `self` proves the feature.

@@ -34,6 +34,10 @@ impl<const L: usize> Simd for Scalar<L> {
         unsafe { to.cast::<[f32; L]>().write(value) }
     }
 
+    /// Does nothing: there is no stable way to say it.
+    #[inline(always)]
+    fn prefetch(self, _at: *const f32) {}
+
     #[inline(always)]
     fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
         std::array::from_fn(|i| a[i] + b[i])
