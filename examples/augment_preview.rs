@@ -32,7 +32,9 @@ fn main() -> anyhow::Result<()> {
         for epoch in 0..VARIANTS {
             let draw = generator.draw(DrawKey { seed: 0, epoch, sample: sample as u64 }, SIDE, SIDE);
             let augmented = generator.apply(&original, &draw);
-            images.push(RgbImage::from_fn(SIDE, SIDE, |x, y| Rgb(augmented.get_pixel(x, y).0.map(|v| v.round() as u8))));
+            images.push(RgbImage::from_fn(SIDE, SIDE, |x, y| {
+                Rgb(augmented.get_pixel(x, y).0.map(|v| v.round() as u8))
+            }));
         }
         images.insert(images.len() - VARIANTS as usize, original);
     }

@@ -78,7 +78,12 @@ fn main() -> anyhow::Result<()> {
             on_bad: OnBadSample::Fail,
             limits: DecodeLimits::default(),
         };
-        ImageBatches::new(kept.map(|index| samples[index].clone()).collect(), transform.clone(), &options, &device)
+        ImageBatches::new(
+            kept.map(|index| samples[index].clone()).collect(),
+            transform.clone(),
+            &options,
+            &device,
+        )
     };
     let outcome = fit(
         SmallCnn::new(folder.classes.len(), &device),

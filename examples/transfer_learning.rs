@@ -15,8 +15,8 @@ use firebrick::data::{
 };
 use firebrick::optim::OptimizerConfig;
 use firebrick::train::{
-    Callback, DeviceChoice, EarlyStopping, EpochRecord, Extracted, FitOptions, Flow, ImageBatches, ImageOptions,
-    ImageTransform, Monitor, TrainError, evaluate, fit,
+    Callback, DeviceChoice, EarlyStopping, EpochRecord, Extracted, FitOptions, Flow, ImageBatches,
+    ImageOptions, ImageTransform, Monitor, TrainError, evaluate, fit,
 };
 use firebrick::zoo::{CreateOptions, find, load_pretrained};
 
@@ -27,7 +27,8 @@ fn main() -> anyhow::Result<()> {
     let images = arguments.next().map_or(Ok(usize::MAX), |text| text.parse())?;
 
     // Data: class folders, augmented as Keras' ImageDataGenerator would.
-    let folder = if data == "builtin:fashion" { builtin_fashion(&cache_dir()?)? } else { PathBuf::from(data) };
+    let folder =
+        if data == "builtin:fashion" { builtin_fashion(&cache_dir()?)? } else { PathBuf::from(data) };
     let folder = ImageFolder::open(folder, &FolderOptions { validation_split: 0.2, seed: 0 })?;
     let preprocess = Preprocess {
         input_size: [224, 224],
@@ -41,8 +42,10 @@ fn main() -> anyhow::Result<()> {
 
     // Model: pretrained backbone, global average pooling, Dense(128, relu), Dense(classes).
     let device = DeviceChoice::Auto.open()?;
-    let options = CreateOptions { classes: folder.classes.len(), hidden: vec![128], ..CreateOptions::default() };
-    let model = load_pretrained(find("mobilenet_v2")?, &device, &mut |_, _| ())?.reset_head(&options, &device);
+    let options =
+        CreateOptions { classes: folder.classes.len(), hidden: vec![128], ..CreateOptions::default() };
+    let model =
+        load_pretrained(find("mobilenet_v2")?, &device, &mut |_, _| ())?.reset_head(&options, &device);
     let backbone = model.backbone.compile([224, 224])?;
     let batches = |samples, transform, shuffle| {
         let options = ImageOptions {

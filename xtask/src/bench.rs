@@ -12,14 +12,7 @@ use crate::{process, workspace};
 const PEERS: &str = "benches/peers";
 
 /// Settings of criterion that trade precision for time: enough to see that a bench still runs.
-const QUICK: [&str; 6] = [
-    "--warm-up-time",
-    "0.3",
-    "--measurement-time",
-    "1",
-    "--sample-size",
-    "10",
-];
+const QUICK: [&str; 6] = ["--warm-up-time", "0.3", "--measurement-time", "1", "--sample-size", "10"];
 
 /// Arguments of `cargo xtask bench`.
 #[derive(Debug, Default, clap::Args)]
@@ -39,10 +32,7 @@ pub struct Args {
 impl Args {
     /// All benches with `--quick`.
     pub fn quick() -> Self {
-        Self {
-            quick: true,
-            ..Self::default()
-        }
+        Self { quick: true, ..Self::default() }
     }
 }
 
@@ -73,15 +63,10 @@ fn cargo_bench(args: &Args) -> Command {
 fn peers(folder: &Path) -> Result<Vec<String>> {
     let mut scripts = Vec::new();
     if folder.is_dir() {
-        for entry in
-            fs::read_dir(folder).with_context(|| format!("listing {}", folder.display()))?
-        {
+        for entry in fs::read_dir(folder).with_context(|| format!("listing {}", folder.display()))? {
             let path = entry?.path();
             if path.extension().is_some_and(|end| end == "py") {
-                scripts.extend(
-                    path.file_name()
-                        .map(|name| name.to_string_lossy().into_owned()),
-                );
+                scripts.extend(path.file_name().map(|name| name.to_string_lossy().into_owned()));
             }
         }
     }
@@ -129,10 +114,7 @@ mod tests {
         for name in ["pil_resize.py", "keras_augment.py", "README.md"] {
             fs::write(folder.path().join(name), "").unwrap();
         }
-        assert_eq!(
-            peers(folder.path()).unwrap(),
-            ["keras_augment.py", "pil_resize.py"]
-        );
+        assert_eq!(peers(folder.path()).unwrap(), ["keras_augment.py", "pil_resize.py"]);
     }
 
     #[test]

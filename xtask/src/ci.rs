@@ -85,11 +85,7 @@ fn table(steps: &[Step], times: &[Duration], passed: bool) -> String {
     }
     let total: Duration = times.iter().sum();
     let verdict = if passed { "passed" } else { "FAILED" };
-    lines.push(format!(
-        "{:<10}{:>8.1}  {verdict}\n",
-        "total",
-        total.as_secs_f64()
-    ));
+    lines.push(format!("{:<10}{:>8.1}  {verdict}\n", "total", total.as_secs_f64()));
     lines.join("\n")
 }
 
@@ -121,11 +117,7 @@ fn run_examples() -> Result<()> {
     compare_with_table(&example_names(package), EXAMPLES)?;
     process::run(&mut cargo_build_examples())?;
     for (name, arguments) in EXAMPLES {
-        process::run(&mut built_example(
-            &metadata.target_directory,
-            name,
-            arguments,
-        ))?;
+        process::run(&mut built_example(&metadata.target_directory, name, arguments))?;
     }
     Ok(())
 }
@@ -180,9 +172,7 @@ fn cargo_doc() -> Command {
 /// dependencies, and compile most of them once more.
 fn cargo_build_examples() -> Command {
     let mut command = Command::new("cargo");
-    command
-        .args(["build", "--workspace", "--examples", "--features"])
-        .arg(test::features(&Backend::ALL));
+    command.args(["build", "--workspace", "--examples", "--features"]).arg(test::features(&Backend::ALL));
     command
 }
 
@@ -200,24 +190,11 @@ mod tests {
     fn forms_its_commands() {
         let commands = [
             (cargo_fmt(), "cargo fmt --all --check"),
+            (cargo_clippy(), "cargo clippy --workspace --all-targets --features flex,wgpu -- -D warnings"),
+            (cargo_doc(), "RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --features flex,wgpu"),
+            (cargo_build_examples(), "cargo build --workspace --examples --features flex,wgpu"),
             (
-                cargo_clippy(),
-                "cargo clippy --workspace --all-targets --features flex,wgpu -- -D warnings",
-            ),
-            (
-                cargo_doc(),
-                "RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --features flex,wgpu",
-            ),
-            (
-                cargo_build_examples(),
-                "cargo build --workspace --examples --features flex,wgpu",
-            ),
-            (
-                built_example(
-                    Path::new("target"),
-                    "custom_model",
-                    &["--device", "ndarray"],
-                ),
+                built_example(Path::new("target"), "custom_model", &["--device", "ndarray"]),
                 "target/debug/examples/custom_model --device ndarray",
             ),
         ];

@@ -25,10 +25,8 @@ pub struct Args {
 
 /// Runs the generators.
 pub fn run(args: &Args) -> Result<()> {
-    let generators: Vec<PathBuf> = workspace::tracked_and_new_files()?
-        .into_iter()
-        .filter(|file| is_generator(file))
-        .collect();
+    let generators: Vec<PathBuf> =
+        workspace::tracked_and_new_files()?.into_iter().filter(|file| is_generator(file)).collect();
     let chosen = choose(&generators, args.name.as_deref())?;
     for generator in chosen {
         let python = environment_for(generator)?;
@@ -40,8 +38,7 @@ pub fn run(args: &Args) -> Result<()> {
 
 fn is_generator(file: &Path) -> bool {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
-    file.parent()
-        .is_some_and(|folder| folder.ends_with("tests/goldens"))
+    file.parent().is_some_and(|folder| folder.ends_with("tests/goldens"))
         && name.starts_with("generate")
         && name.ends_with(".py")
 }
@@ -54,16 +51,10 @@ fn choose<'a>(generators: &'a [PathBuf], name: Option<&str>) -> Result<Vec<&'a P
     if !chosen.is_empty() {
         return Ok(chosen);
     }
-    let known: Vec<String> = generators
-        .iter()
-        .map(|path| path.display().to_string())
-        .collect();
+    let known: Vec<String> = generators.iter().map(|path| path.display().to_string()).collect();
     match name {
         Some(name) if !known.is_empty() => {
-            bail!(
-                "no generator's path contains \"{name}\"; there are: {}",
-                known.join(", ")
-            )
+            bail!("no generator's path contains \"{name}\"; there are: {}", known.join(", "))
         }
         _ => bail!("there is no tests/goldens/generate*.py in any crate"),
     }
@@ -73,40 +64,21 @@ fn choose<'a>(generators: &'a [PathBuf], name: Option<&str>) -> Result<Vec<&'a P
 fn environment_for(generator: &Path) -> Result<PathBuf> {
     let requirements = generator.with_file_name("requirements.txt");
     let wanted = fs::read_to_string(workspace::root().join(&requirements)).with_context(|| {
-        format!(
-            "{} needs its frameworks pinned in {}",
-            generator.display(),
-            requirements.display()
-        )
+        format!("{} needs its frameworks pinned in {}", generator.display(), requirements.display())
     })?;
     if let Some(line) = unpinned(&wanted) {
-        bail!(
-            "{}: \"{line}\" is not pinned: write NAME==VERSION",
-            requirements.display()
-        );
+        bail!("{}: \"{line}\" is not pinned: write NAME==VERSION", requirements.display());
     }
 
-    let folder = workspace::cache_folder()?
-        .join("golden-venv")
-        .join(short_hash(&wanted));
-    let python = folder.join(if cfg!(windows) {
-        "Scripts/python.exe"
-    } else {
-        "bin/python"
-    });
+    let folder = workspace::cache_folder()?.join("golden-venv").join(short_hash(&wanted));
+    let python = folder.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
     let installed = folder.join(INSTALLED);
     if fs::read_to_string(&installed).is_ok_and(|text| text == wanted) {
         return Ok(python);
     }
+    process::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
     process::run(
-        Command::new("python3")
-            .args(["-m", "venv", "--clear"])
-            .arg(&folder),
-    )?;
-    process::run(
-        Command::new(&python)
-            .args(["-m", "pip", "install", "--quiet", "--requirement"])
-            .arg(&requirements),
+        Command::new(&python).args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(&requirements),
     )?;
     fs::write(&installed, &wanted).with_context(|| format!("writing {}", installed.display()))?;
     Ok(python)
@@ -122,11 +94,7 @@ fn unpinned(requirements: &str) -> Option<&str> {
 
 /// Enough of a hash to tell requirements apart, short enough to read.
 fn short_hash(text: &str) -> String {
-    Sha256::digest(text.as_bytes())
-        .iter()
-        .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    Sha256::digest(text.as_bytes()).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -159,34 +127,20 @@ mod tests {
     fn runs_all_generators_or_those_named() {
         let generators = generators();
         assert_eq!(choose(&generators, None).unwrap().len(), 2);
-        assert_eq!(
-            choose(&generators, Some("augment")).unwrap(),
-            [&generators[0]]
-        );
-        assert_eq!(
-            choose(&generators, Some("generate.py")).unwrap(),
-            [&generators[1]]
-        );
+        assert_eq!(choose(&generators, Some("augment")).unwrap(), [&generators[0]]);
+        assert_eq!(choose(&generators, Some("generate.py")).unwrap(), [&generators[1]]);
     }
 
     #[test]
     fn names_the_generators_there_are() {
-        let error = choose(&generators(), Some("resize"))
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("\"resize\"") && error.contains("generate_affine.py"),
-            "{error}"
-        );
+        let error = choose(&generators(), Some("resize")).unwrap_err().to_string();
+        assert!(error.contains("\"resize\"") && error.contains("generate_affine.py"), "{error}");
         assert!(choose(&[], None).is_err());
     }
 
     #[test]
     fn requirements_are_pinned_exactly() {
-        assert_eq!(
-            unpinned("# Keras' own transforms\nkeras==3.15.1\n\nscipy==1.16.0 # affine\n"),
-            None
-        );
+        assert_eq!(unpinned("# Keras' own transforms\nkeras==3.15.1\n\nscipy==1.16.0 # affine\n"), None);
         assert_eq!(unpinned("keras==3.15.1\npillow>=12\n"), Some("pillow>=12"));
         assert_eq!(unpinned("numpy\n"), Some("numpy"));
     }

@@ -15,12 +15,7 @@ use crate::metadata::{Dependency, Kind, Metadata, Package};
 const FLOORS: &[&[&str]] = &[
     &["firebrick-kernels"],
     &["firebrick-autodiff"],
-    &[
-        "firebrick-nn",
-        "firebrick-optim",
-        "firebrick-augment",
-        "firebrick-data",
-    ],
+    &["firebrick-nn", "firebrick-optim", "firebrick-augment", "firebrick-data"],
     &["firebrick-zoo", "firebrick-train"],
     &[FACADE],
     &["firebrick-cli", "firebrick-examples", "firebrick-benches"],
@@ -45,9 +40,8 @@ const BURN: &str = "burn";
 const BURN_VERSION: &str = "=0.22.1";
 
 /// Features that choose or tune a backend: whoever uses burn has and forwards all of them.
-const BACKEND_FEATURES: &[&str] = &[
-    "ndarray", "flex", "wgpu", "vulkan", "metal", "cuda", "autotune", "fusion",
-];
+const BACKEND_FEATURES: &[&str] =
+    &["ndarray", "flex", "wgpu", "vulkan", "metal", "cuda", "autotune", "fusion"];
 
 /// A broken rule.
 #[derive(Debug, PartialEq)]
@@ -90,11 +84,7 @@ fn violations(metadata: &Metadata) -> Vec<Violation> {
     let mut found = Vec::new();
     for package in &metadata.packages {
         let mut report = |what: String, rule: String| {
-            found.push(Violation {
-                krate: package.name.clone(),
-                what,
-                rule,
-            });
+            found.push(Violation { krate: package.name.clone(), what, rule });
         };
         check_arrows(package, metadata, &mut report);
         check_burn_is_pinned(package, &mut report);
@@ -146,19 +136,14 @@ fn check_arrows(package: &Package, metadata: &Metadata, report: &mut impl FnMut(
 
 fn broken_arrow_rule(from: &Package, to: &Dependency) -> Option<String> {
     if from.name == OUTSIDE || to.name == OUTSIDE {
-        return Some(format!(
-            "{OUTSIDE} stands beside the house: no arrow leads in or out"
-        ));
+        return Some(format!("{OUTSIDE} stands beside the house: no arrow leads in or out"));
     }
     // A crate without a floor is reported once, by itself.
     let (here, there) = (floor(&from.name)?, floor(&to.name)?);
     if there < here || (there == here && to.kind == Kind::Dev) {
         None
     } else if there == here {
-        Some(
-            "crates on one floor do not know each other: move what both need a floor down"
-                .to_owned(),
-        )
+        Some("crates on one floor do not know each other: move what both need a floor down".to_owned())
     } else {
         Some("arrows point down only: this one points up".to_owned())
     }
@@ -189,11 +174,7 @@ fn check_anyhow(package: &Package, report: &mut impl FnMut(String, String)) {
 }
 
 /// Whoever uses burn has every backend feature, and each one reaches burn and all crates below that have it.
-fn check_forwarding(
-    package: &Package,
-    metadata: &Metadata,
-    report: &mut impl FnMut(String, String),
-) {
+fn check_forwarding(package: &Package, metadata: &Metadata, report: &mut impl FnMut(String, String)) {
     if package.name == OUTSIDE {
         return;
     }
@@ -204,9 +185,7 @@ fn check_forwarding(
             .filter(|to| to.kind != Kind::Dev)
             .filter(|to| {
                 to.name == BURN
-                    || metadata
-                        .package(&to.name)
-                        .is_some_and(|below| below.features.contains_key(feature))
+                    || metadata.package(&to.name).is_some_and(|below| below.features.contains_key(feature))
             })
             .map(Dependency::key)
             .collect();
@@ -221,10 +200,7 @@ fn check_forwarding(
             );
             continue;
         }
-        for (to, enabled) in below
-            .into_iter()
-            .filter_map(|to| enabled.map(|list| (to, list)))
-        {
+        for (to, enabled) in below.into_iter().filter_map(|to| enabled.map(|list| (to, list))) {
             let (firm, weak) = (format!("{to}/{feature}"), format!("{to}?/{feature}"));
             if !enabled.contains(&firm) && !enabled.contains(&weak) {
                 report(
@@ -240,11 +216,7 @@ fn check_no_default_backend(package: &Package, report: &mut impl FnMut(String, S
     if !is_library(package) {
         return;
     }
-    let allowed = if package.name == FACADE {
-        FACADE_DEFAULT
-    } else {
-        &[]
-    };
+    let allowed = if package.name == FACADE { FACADE_DEFAULT } else { &[] };
     for feature in enabled_by_default(package) {
         let backend = BACKEND_FEATURES
             .iter()
@@ -258,24 +230,18 @@ fn check_no_default_backend(package: &Package, report: &mut impl FnMut(String, S
         }
     }
     // Tests may choose: a dev-dependency does not reach the library's users.
-    for to in package
-        .dependencies
-        .iter()
-        .filter(|to| to.kind != Kind::Dev)
-    {
+    for to in package.dependencies.iter().filter(|to| to.kind != Kind::Dev) {
         if is_burn(&to.name) && to.uses_default_features {
             report(
                 arrow(package, to),
-                "burn's default features may choose a backend: set default-features = false"
-                    .to_owned(),
+                "burn's default features may choose a backend: set default-features = false".to_owned(),
             );
         }
         for feature in &to.features {
             if BACKEND_FEATURES.contains(&feature.as_str()) {
                 report(
                     format!("{} with feature {feature}", arrow(package, to)),
-                    "no library chooses a backend: enable it by a feature of the same name"
-                        .to_owned(),
+                    "no library chooses a backend: enable it by a feature of the same name".to_owned(),
                 );
             }
         }
@@ -319,10 +285,8 @@ mod tests {
     /// `package`, with every backend feature forwarded to `below`.
     fn forwarding(mut package: Value, below: &[&str]) -> Value {
         for feature in BACKEND_FEATURES {
-            package["features"][feature] = below
-                .iter()
-                .map(|to| Value::from(format!("{to}/{feature}")))
-                .collect();
+            package["features"][feature] =
+                below.iter().map(|to| Value::from(format!("{to}/{feature}"))).collect();
         }
         package
     }
@@ -344,22 +308,16 @@ mod tests {
     }
 
     fn facade() -> Value {
-        let mut facade = forwarding(
-            package("firebrick", vec![burn(), uses("firebrick-nn")]),
-            &["burn", "firebrick-nn"],
-        );
+        let mut facade =
+            forwarding(package("firebrick", vec![burn(), uses("firebrick-nn")]), &["burn", "firebrick-nn"]);
         facade["features"]["default"] = json!(["ndarray"]);
         facade
     }
 
     fn found(packages: Vec<Value>) -> Vec<String> {
         let metadata: Metadata =
-            serde_json::from_value(json!({ "packages": packages, "target_directory": "target" }))
-                .unwrap();
-        violations(&metadata)
-            .iter()
-            .map(Violation::to_string)
-            .collect()
+            serde_json::from_value(json!({ "packages": packages, "target_directory": "target" })).unwrap();
+        violations(&metadata).iter().map(Violation::to_string).collect()
     }
 
     /// Asserts that exactly one rule is broken, and that its message holds all `parts`.
@@ -382,20 +340,12 @@ mod tests {
             forwarding(
                 package(
                     "firebrick-zoo",
-                    vec![
-                        burn(),
-                        uses("firebrick-nn"),
-                        uses("firebrick-data"),
-                        uses("firebrick-kernels"),
-                    ],
+                    vec![burn(), uses("firebrick-nn"), uses("firebrick-data"), uses("firebrick-kernels")],
                 ),
                 &["burn", "firebrick-nn"],
             ),
             facade(),
-            forwarding(
-                package("firebrick-cli", vec![uses("firebrick"), uses("anyhow")]),
-                &["firebrick"],
-            ),
+            forwarding(package("firebrick-cli", vec![uses("firebrick"), uses("anyhow")]), &["firebrick"]),
             package("xtask", vec![uses("anyhow")]),
         ];
         assert_eq!(found(house), Vec::<String>::new());
@@ -408,10 +358,7 @@ mod tests {
                 package("firebrick-data", vec![uses("firebrick-train")]),
                 package("firebrick-train", vec![]),
             ],
-            &[
-                "firebrick-data: dependency firebrick-data -> firebrick-train",
-                "points up",
-            ],
+            &["firebrick-data: dependency firebrick-data -> firebrick-train", "points up"],
         );
     }
 
@@ -420,10 +367,7 @@ mod tests {
         for kind in ["dev", "build"] {
             assert_breaks_one_rule(
                 vec![
-                    package(
-                        "firebrick-augment",
-                        vec![dependency("firebrick-zoo", "*", kind.into())],
-                    ),
+                    package("firebrick-augment", vec![dependency("firebrick-zoo", "*", kind.into())]),
                     package("firebrick-zoo", vec![]),
                 ],
                 &[kind, "firebrick-augment -> firebrick-zoo", "points up"],
@@ -433,16 +377,9 @@ mod tests {
 
     #[test]
     fn siblings_know_each_other_in_tests_only() {
-        let siblings = |arrow: Value| {
-            vec![
-                package("firebrick-augment", vec![arrow]),
-                package("firebrick-data", vec![]),
-            ]
-        };
-        assert_eq!(
-            found(siblings(tests_use("firebrick-data"))),
-            Vec::<String>::new()
-        );
+        let siblings =
+            |arrow: Value| vec![package("firebrick-augment", vec![arrow]), package("firebrick-data", vec![])];
+        assert_eq!(found(siblings(tests_use("firebrick-data"))), Vec::<String>::new());
         assert_breaks_one_rule(
             siblings(uses("firebrick-data")),
             &["firebrick-augment -> firebrick-data", "one floor"],
@@ -456,10 +393,7 @@ mod tests {
     #[test]
     fn zoo_and_train_do_not_know_each_other() {
         assert_breaks_one_rule(
-            vec![
-                package("firebrick-zoo", vec![]),
-                package("firebrick-train", vec![uses("firebrick-zoo")]),
-            ],
+            vec![package("firebrick-zoo", vec![]), package("firebrick-train", vec![uses("firebrick-zoo")])],
             &["firebrick-train -> firebrick-zoo", "one floor"],
         );
     }
@@ -478,10 +412,7 @@ mod tests {
     #[test]
     fn nothing_knows_xtask_and_xtask_knows_nothing() {
         assert_breaks_one_rule(
-            vec![
-                package("firebrick-cli", vec![tests_use("xtask")]),
-                package("xtask", vec![]),
-            ],
+            vec![package("firebrick-cli", vec![tests_use("xtask")]), package("xtask", vec![])],
             &["firebrick-cli -> xtask", "beside the house"],
         );
         assert_breaks_one_rule(
@@ -503,16 +434,9 @@ mod tests {
 
     #[test]
     fn refuses_a_burn_that_is_not_pinned() {
-        for (name, req) in [
-            ("burn", "^0.22.1"),
-            ("burn", "=0.22.0"),
-            ("burn-ndarray", "*"),
-        ] {
+        for (name, req) in [("burn", "^0.22.1"), ("burn", "=0.22.0"), ("burn-ndarray", "*")] {
             let mut loose = nn();
-            loose["dependencies"]
-                .as_array_mut()
-                .unwrap()
-                .push(dependency(name, req, "dev".into()));
+            loose["dependencies"].as_array_mut().unwrap().push(dependency(name, req, "dev".into()));
             assert_breaks_one_rule(vec![loose], &[&format!("-> {name} {req}"), "pinned"]);
         }
     }
@@ -530,50 +454,30 @@ mod tests {
     #[test]
     fn refuses_a_crate_that_forgets_a_backend_feature() {
         let mut forgetful = nn();
-        forgetful["features"]
-            .as_object_mut()
-            .unwrap()
-            .remove("wgpu");
-        assert_breaks_one_rule(
-            vec![forgetful],
-            &["firebrick-nn: feature wgpu", "missing", "burn"],
-        );
+        forgetful["features"].as_object_mut().unwrap().remove("wgpu");
+        assert_breaks_one_rule(vec![forgetful], &["firebrick-nn: feature wgpu", "missing", "burn"]);
     }
 
     #[test]
     fn refuses_a_feature_that_does_not_reach_every_crate_below() {
         let mut facade = facade();
         facade["features"]["flex"] = json!(["burn/flex"]);
-        assert_breaks_one_rule(
-            vec![nn(), facade],
-            &["feature flex", "\"firebrick-nn/flex\""],
-        );
+        assert_breaks_one_rule(vec![nn(), facade], &["feature flex", "\"firebrick-nn/flex\""]);
     }
 
     #[test]
     fn follows_a_renamed_dependency() {
         let mut renamed = package("firebrick-nn", vec![burn()]);
         renamed["dependencies"][0]["rename"] = "tensors".into();
-        assert_eq!(
-            found(vec![forwarding(renamed, &["tensors"])]),
-            Vec::<String>::new()
-        );
+        assert_eq!(found(vec![forwarding(renamed, &["tensors"])]), Vec::<String>::new());
     }
 
     #[test]
     fn applications_forward_backends_too() {
-        let packages = vec![
-            nn(),
-            facade(),
-            package("firebrick-cli", vec![uses("firebrick")]),
-        ];
+        let packages = vec![nn(), facade(), package("firebrick-cli", vec![uses("firebrick")])];
         let found = found(packages);
         assert_eq!(found.len(), BACKEND_FEATURES.len(), "{found:#?}");
-        assert!(
-            found
-                .iter()
-                .all(|violation| violation.contains("here to firebrick"))
-        );
+        assert!(found.iter().all(|violation| violation.contains("here to firebrick")));
     }
 
     #[test]
@@ -596,22 +500,14 @@ mod tests {
     fn the_facade_may_default_to_ndarray_alone() {
         let mut greedy = facade();
         greedy["features"]["default"] = json!(["ndarray", "wgpu"]);
-        assert_breaks_one_rule(
-            vec![nn(), greedy],
-            &["firebrick: default feature wgpu", "no library"],
-        );
+        assert_breaks_one_rule(vec![nn(), greedy], &["firebrick: default feature wgpu", "no library"]);
     }
 
     #[test]
     fn reads_what_cargo_prints_for_this_workspace() {
         let metadata = Metadata::read().unwrap();
         let facade = metadata.package(FACADE).unwrap();
-        assert!(
-            facade
-                .dependencies
-                .iter()
-                .any(|to| to.name == "firebrick-nn")
-        );
+        assert!(facade.dependencies.iter().any(|to| to.name == "firebrick-nn"));
         let cli = metadata.package("firebrick-cli").unwrap();
         assert!(cli.dependencies.iter().any(|to| to.kind == Kind::Dev));
     }

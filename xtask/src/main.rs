@@ -3,11 +3,7 @@
 //! One subcommand is one file. Each command that is run is printed first, with its time after it, so
 //! that any step can be repeated by hand.
 
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a command-line tool talks to its user"
-)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks to its user")]
 
 mod assets;
 mod bench;

@@ -26,32 +26,23 @@ pub fn run(command: &mut Command) -> Result<()> {
 pub fn run_watching(command: &mut Command, mut look: impl FnMut(&str)) -> Result<()> {
     let line = announce(command);
     let start = Instant::now();
-    let mut child = command
-        .stdout(Stdio::piped())
-        .spawn()
-        .with_context(|| cannot_start(command))?;
+    let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| cannot_start(command))?;
     let output = child.stdout.take().expect("standard output is piped above");
     let mut ours = io::stdout().lock();
     for bytes in BufReader::new(output).split(b'\n') {
         let mut bytes = bytes.with_context(|| format!("reading the output of `{line}`"))?;
         look(&String::from_utf8_lossy(&bytes));
         bytes.push(b'\n');
-        ours.write_all(&bytes)
-            .context("writing to standard output")?;
+        ours.write_all(&bytes).context("writing to standard output")?;
     }
-    let status = child
-        .wait()
-        .with_context(|| format!("waiting for `{line}`"))?;
+    let status = child.wait().with_context(|| format!("waiting for `{line}`"))?;
     conclude(&line, status, start.elapsed())
 }
 
 /// Runs a quick question, quietly, and returns its standard output.
 pub fn capture(command: &mut Command) -> Result<Vec<u8>> {
     prepare(command);
-    let output = command
-        .stderr(Stdio::inherit())
-        .output()
-        .with_context(|| cannot_start(command))?;
+    let output = command.stderr(Stdio::inherit()).output().with_context(|| cannot_start(command))?;
     if !output.status.success() {
         bail!("`{}` failed ({})", typed(command), output.status);
     }
@@ -64,9 +55,7 @@ pub fn typed(command: &Command) -> String {
         .get_envs()
         .filter_map(|(name, value)| Some((name, value?)))
         .map(|(name, value)| format!("{}={}", name.to_string_lossy(), quoted(value)));
-    let words = std::iter::once(command.get_program())
-        .chain(command.get_args())
-        .map(quoted);
+    let words = std::iter::once(command.get_program()).chain(command.get_args()).map(quoted);
     variables.chain(words).collect::<Vec<_>>().join(" ")
 }
 
@@ -101,10 +90,7 @@ fn conclude(line: &str, status: ExitStatus, time: Duration) -> Result<()> {
 }
 
 fn cannot_start(command: &Command) -> String {
-    format!(
-        "cannot start `{}`: is it installed and in PATH?",
-        command.get_program().to_string_lossy()
-    )
+    format!("cannot start `{}`: is it installed and in PATH?", command.get_program().to_string_lossy())
 }
 
 fn quoted(word: &OsStr) -> String {
@@ -128,33 +114,20 @@ mod tests {
             .args(["bench", "--bench", "*", "--", "it's"])
             .env("RUSTDOCFLAGS", "-D warnings")
             .env_remove("CARGO_PKG_NAME");
-        assert_eq!(
-            typed(&command),
-            r"RUSTDOCFLAGS='-D warnings' cargo bench --bench '*' -- 'it'\''s'"
-        );
+        assert_eq!(typed(&command), r"RUSTDOCFLAGS='-D warnings' cargo bench --bench '*' -- 'it'\''s'");
     }
 
     #[test]
     fn says_which_program_is_not_there() {
         let error = run(&mut Command::new("no-such-program-as-this")).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .contains("cannot start `no-such-program-as-this`"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("cannot start `no-such-program-as-this`"), "{error}");
     }
 
     #[test]
     fn fails_when_the_program_fails() {
         let mut git = Command::new("git");
         let error = run(git.arg("--no-such-option").stderr(Stdio::null())).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .starts_with("`git --no-such-option` failed"),
-            "{error}"
-        );
+        assert!(error.to_string().starts_with("`git --no-such-option` failed"), "{error}");
     }
 
     #[test]
@@ -164,9 +137,6 @@ mod tests {
             lines.push(line.to_owned());
         })
         .unwrap();
-        assert!(
-            lines.iter().any(|line| line.starts_with("git version")),
-            "{lines:?}"
-        );
+        assert!(lines.iter().any(|line| line.starts_with("git version")), "{lines:?}");
     }
 }

@@ -27,10 +27,7 @@ pub struct Args {
 
 impl Default for Args {
     fn default() -> Self {
-        Self {
-            backends: Backend::ALL.to_vec(),
-            filter: Vec::new(),
-        }
+        Self { backends: Backend::ALL.to_vec(), filter: Vec::new() }
     }
 }
 
@@ -80,11 +77,7 @@ pub fn features(backends: &[Backend]) -> String {
 
 /// Runs the tests, doc tests included, and ends with one line of figures.
 pub fn run(args: &Args) -> Result<()> {
-    let skipped = args
-        .backends
-        .contains(&Backend::Wgpu)
-        .then(why_wgpu_is_skipped)
-        .flatten();
+    let skipped = args.backends.contains(&Backend::Wgpu).then(why_wgpu_is_skipped).flatten();
     if let Some(reason) = &skipped {
         eprintln!("wgpu tests skipped: {reason}");
     }
@@ -160,9 +153,7 @@ struct Tally {
 impl Tally {
     /// Adds a line like `test result: ok. 12 passed; 0 failed; 1 ignored; ...`; others change nothing.
     fn read(&mut self, line: &str) {
-        let Some((_, counts)) = line
-            .strip_prefix("test result: ")
-            .and_then(|rest| rest.split_once(". "))
+        let Some((_, counts)) = line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". "))
         else {
             return;
         };
@@ -211,35 +202,20 @@ mod tests {
 
     #[test]
     fn tests_all_backends_unless_told_otherwise() {
-        assert_eq!(
-            typed(&[], None),
-            "cargo test --workspace --features flex,wgpu"
-        );
-        assert_eq!(
-            process::typed(&cargo_test(&Args::default(), None)),
-            typed(&[], None)
-        );
+        assert_eq!(typed(&[], None), "cargo test --workspace --features flex,wgpu");
+        assert_eq!(process::typed(&cargo_test(&Args::default(), None)), typed(&[], None));
     }
 
     #[test]
     fn needs_no_feature_for_ndarray_alone() {
-        assert_eq!(
-            typed(&["--backends", "ndarray"], None),
-            "cargo test --workspace"
-        );
-        assert_eq!(
-            typed(&["--backends", "wgpu,ndarray"], None),
-            "cargo test --workspace --features wgpu"
-        );
+        assert_eq!(typed(&["--backends", "ndarray"], None), "cargo test --workspace");
+        assert_eq!(typed(&["--backends", "wgpu,ndarray"], None), "cargo test --workspace --features wgpu");
     }
 
     #[test]
     fn hands_the_filter_to_the_test_binaries() {
         assert_eq!(
-            typed(
-                &["--backends=ndarray", "--", "keeps_the_mean", "--nocapture"],
-                None
-            ),
+            typed(&["--backends=ndarray", "--", "keeps_the_mean", "--nocapture"], None),
             "cargo test --workspace -- keeps_the_mean --nocapture"
         );
     }
@@ -274,9 +250,6 @@ mod tests {
         ] {
             tally.read(line);
         }
-        assert_eq!(
-            tally.to_string(),
-            "9 passed, 2 failed, 1 ignored in 2 test binaries"
-        );
+        assert_eq!(tally.to_string(), "9 passed, 2 failed, 1 ignored in 2 test binaries");
     }
 }

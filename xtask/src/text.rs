@@ -23,8 +23,7 @@ const UNWANTED: &[(&[&str], &str)] = &[
     (&["security.", "debian.org"], REGISTRY),
 ];
 
-const MACHINE_PATH: &str =
-    "a path of one machine: name it relative to the workspace or by variable";
+const MACHINE_PATH: &str = "a path of one machine: name it relative to the workspace or by variable";
 const REGISTRY: &str = "a registry's host: name package and version, clients know the host";
 
 /// Largest file in the repository, in bytes: the embedded weights are 14 MB.
@@ -59,9 +58,8 @@ pub fn check() -> Result<()> {
     let mut findings = Vec::new();
     for file in &files {
         let path = root.join(file);
-        let length = fs::symlink_metadata(&path)
-            .with_context(|| format!("looking at {}", file.display()))?
-            .len();
+        let length =
+            fs::symlink_metadata(&path).with_context(|| format!("looking at {}", file.display()))?.len();
         if let Some(finding) = oversized(file, length) {
             findings.push(finding);
             continue;
@@ -83,11 +81,7 @@ pub fn check() -> Result<()> {
 
 fn oversized(file: &Path, length: u64) -> Option<Finding> {
     let is_golden = file.iter().any(|folder| folder == "goldens");
-    let (limit, kind) = if is_golden {
-        (LARGEST_GOLDEN, "a golden file")
-    } else {
-        (LARGEST_FILE, "a file")
-    };
+    let (limit, kind) = if is_golden { (LARGEST_GOLDEN, "a golden file") } else { (LARGEST_FILE, "a file") };
     (length > limit).then(|| Finding {
         file: file.to_owned(),
         line: None,
@@ -100,10 +94,8 @@ fn unwanted_words(file: &Path, bytes: &[u8]) -> Vec<Finding> {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return Vec::new();
     };
-    let unwanted: Vec<(String, &str)> = UNWANTED
-        .iter()
-        .map(|(pieces, why)| (pieces.concat(), *why))
-        .collect();
+    let unwanted: Vec<(String, &str)> =
+        UNWANTED.iter().map(|(pieces, why)| (pieces.concat(), *why)).collect();
     let mut findings = Vec::new();
     for (index, line) in text.lines().enumerate() {
         for (word, why) in &unwanted {
@@ -149,10 +141,7 @@ mod tests {
         let golden = Path::new("crates/firebrick-augment/tests/goldens/affine.json");
         assert_eq!(oversized(golden, LARGEST_GOLDEN), None);
         let message = oversized(golden, LARGEST_GOLDEN + 1).unwrap().to_string();
-        assert!(
-            message.contains("a golden file may have 51200"),
-            "{message}"
-        );
+        assert!(message.contains("a golden file may have 51200"), "{message}");
 
         let weights = Path::new("assets/weights.pth");
         assert_eq!(oversized(weights, LARGEST_FILE), None);

@@ -50,8 +50,7 @@ fn places(variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
 }
 
 fn holds_a_manifest(place: &Path) -> bool {
-    let is_manifest =
-        |path: &Path| path.extension().is_some_and(|end| end == "json") && path.is_file();
+    let is_manifest = |path: &Path| path.extension().is_some_and(|end| end == "json") && path.is_file();
     match fs::read_dir(place) {
         Ok(entries) => entries.flatten().any(|entry| is_manifest(&entry.path())),
         Err(_) => is_manifest(place),
@@ -67,10 +66,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("lvp_icd.x86_64.json"), "{}").unwrap();
         assert_eq!(missing_driver_in(&[folder.path().to_owned()]), None);
-        assert_eq!(
-            missing_driver_in(&[folder.path().join("lvp_icd.x86_64.json")]),
-            None
-        );
+        assert_eq!(missing_driver_in(&[folder.path().join("lvp_icd.x86_64.json")]), None);
     }
 
     #[test]
@@ -79,15 +75,9 @@ mod tests {
         fs::write(folder.path().join("README"), "no manifest").unwrap();
         let absent = folder.path().join("absent");
         let reason = missing_driver_in(&[folder.path().to_owned(), absent.clone()]).unwrap();
-        assert!(
-            reason.contains(&folder.path().display().to_string()),
-            "{reason}"
-        );
+        assert!(reason.contains(&folder.path().display().to_string()), "{reason}");
         assert!(reason.contains(&absent.display().to_string()), "{reason}");
-        assert!(
-            reason.contains("apt-get install mesa-vulkan-drivers"),
-            "{reason}"
-        );
+        assert!(reason.contains("apt-get install mesa-vulkan-drivers"), "{reason}");
     }
 
     #[test]
@@ -106,15 +96,9 @@ mod tests {
     #[test]
     fn searches_the_standard_folders() {
         let places = places(|name| (name == "HOME").then(|| OsString::from("/somebody")));
-        for folder in [
-            "/somebody/.local/share/vulkan/icd.d",
-            "/etc/vulkan/icd.d",
-            "/usr/share/vulkan/icd.d",
-        ] {
-            assert!(
-                places.contains(&PathBuf::from(folder)),
-                "{folder} in {places:?}"
-            );
+        for folder in ["/somebody/.local/share/vulkan/icd.d", "/etc/vulkan/icd.d", "/usr/share/vulkan/icd.d"]
+        {
+            assert!(places.contains(&PathBuf::from(folder)), "{folder} in {places:?}");
         }
     }
 }

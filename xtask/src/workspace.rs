@@ -14,12 +14,9 @@ use crate::process;
 /// The variable that `cargo run` sets wins over the path known at compile time: a target folder may
 /// be shared by several checkouts.
 pub fn root() -> PathBuf {
-    let xtask = env::var_os("CARGO_MANIFEST_DIR")
-        .unwrap_or_else(|| OsString::from(env!("CARGO_MANIFEST_DIR")));
-    Path::new(&xtask)
-        .parent()
-        .expect("xtask is a folder of the workspace")
-        .to_owned()
+    let xtask =
+        env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| OsString::from(env!("CARGO_MANIFEST_DIR")));
+    Path::new(&xtask).parent().expect("xtask is a folder of the workspace").to_owned()
 }
 
 /// The files that git tracks and that are still there, relative to [`root`].

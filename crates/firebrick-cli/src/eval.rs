@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use firebrick::data::{DecodeLimits, open_evaluation};
-use firebrick::train::{DeviceChoice, Evaluation, Extracted, ImageBatches, ImageOptions, ImageTransform, evaluate};
+use firebrick::train::{
+    DeviceChoice, Evaluation, Extracted, ImageBatches, ImageOptions, ImageTransform, evaluate,
+};
 use serde::Serialize;
 
 use crate::Ended;

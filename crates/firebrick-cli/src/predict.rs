@@ -88,7 +88,8 @@ pub(crate) fn run(args: &Args) -> Result<Ended> {
     let mut results = Vec::with_capacity(paths.len());
     for batch in batches.epoch(0) {
         let batch = batch?;
-        let logits: Vec<f32> = head.forward(backbone.pooled(batch.inputs)).into_data().convert::<f32>().try_to_vec()?;
+        let logits: Vec<f32> =
+            head.forward(backbone.pooled(batch.inputs)).into_data().convert::<f32>().try_to_vec()?;
         for (position, row) in batch.labels.iter().zip(logits.chunks(classes.len())) {
             results.push(ImagePrediction {
                 path: paths[*position].display().to_string(),

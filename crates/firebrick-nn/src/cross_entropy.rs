@@ -12,10 +12,7 @@ use burn::tensor::{Int, Tensor, activation::log_softmax};
 /// - result: `[1]`
 pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
     let [batch] = targets.dims();
-    log_softmax(logits, 1)
-        .gather(1, targets.reshape([batch, 1]))
-        .mean()
-        .neg()
+    log_softmax(logits, 1).gather(1, targets.reshape([batch, 1])).mean().neg()
 }
 
 #[cfg(test)]
@@ -40,10 +37,8 @@ mod tests {
             .map(|(row, t): (&[f64; 3], usize)| row.iter().map(|v| v.exp()).sum::<f64>().ln() - row[t])
             .sum::<f64>()
             / 2.0;
-        let loss = cross_entropy(
-            Tensor::from_floats(logits, &device()),
-            Tensor::from_ints([2, 0], &device()),
-        );
+        let loss =
+            cross_entropy(Tensor::from_floats(logits, &device()), Tensor::from_ints([2, 0], &device()));
         assert!((f64::from(loss.into_scalar::<f32>()) - expected).abs() < 1e-6);
     }
 
@@ -60,7 +55,12 @@ mod tests {
         let device = device().autodiff();
         let logits = Tensor::<2>::from_floats([[0.2, -0.4, 1.0]], &device).require_grad();
         let grads = cross_entropy(logits.clone(), Tensor::from_ints([1], &device)).backward();
-        let got = logits.grad(&grads).expect("logits require gradients").into_data().try_to_vec::<f32>().expect("f32");
+        let got = logits
+            .grad(&grads)
+            .expect("logits require gradients")
+            .into_data()
+            .try_to_vec::<f32>()
+            .expect("f32");
         let exp: Vec<f64> = [0.2f64, -0.4, 1.0].iter().map(|v| v.exp()).collect();
         let sum: f64 = exp.iter().sum();
         for (i, g) in got.iter().enumerate() {

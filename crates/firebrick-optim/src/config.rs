@@ -138,7 +138,11 @@ impl OptimizerConfig {
         const NO_CLIPPING: Option<GradientClippingConfig> = None;
         Ok(match *self {
             Self::Sgd { momentum, nesterov, weight_decay } => SgdConfig::new()
-                .with_momentum((momentum > 0.0).then(|| MomentumConfig { momentum, dampening: 0.0, nesterov }))
+                .with_momentum((momentum > 0.0).then(|| MomentumConfig {
+                    momentum,
+                    dampening: 0.0,
+                    nesterov,
+                }))
                 .with_weight_decay((weight_decay > 0.0).then(|| WeightDecayConfig::new(weight_decay as f32)))
                 .with_gradient_clipping(NO_CLIPPING)
                 .init(),

@@ -22,7 +22,12 @@ struct Panel {
 
 const PANELS: [Panel; 2] = [
     Panel { title: "Loss", training: |r| Some(r.loss), validation: |r| r.val_loss, bound: None },
-    Panel { title: "Accuracy", training: |r| Some(r.accuracy), validation: |r| r.val_accuracy, bound: Some(1.0) },
+    Panel {
+        title: "Accuracy",
+        training: |r| Some(r.accuracy),
+        validation: |r| r.val_accuracy,
+        bound: Some(1.0),
+    },
 ];
 
 /// Draws loss and accuracy of training and validation as an SVG file of two panels.
@@ -32,7 +37,8 @@ const PANELS: [Panel; 2] = [
 /// [`TrainError::Io`] naming the file.
 pub fn write_curves(history: &History, path: &Path) -> Result<(), TrainError> {
     let mut svg = String::new();
-    draw(history, &mut svg).map_err(|error| TrainError::io(path, "draw")(std::io::Error::other(error.to_string())))?;
+    draw(history, &mut svg)
+        .map_err(|error| TrainError::io(path, "draw")(std::io::Error::other(error.to_string())))?;
     write_atomically(path, svg.as_bytes())
 }
 
@@ -54,10 +60,12 @@ fn draw_panel<'a>(
     let line = |figure: fn(&EpochRecord) -> Option<f64>| -> Vec<(f64, f64)> {
         history.epochs.iter().filter_map(|record| Some((record.epoch as f64, figure(record)?))).collect()
     };
-    let lines = [("training", TRAINING, line(panel.training)), ("validation", VALIDATION, line(panel.validation))];
+    let lines =
+        [("training", TRAINING, line(panel.training)), ("validation", VALIDATION, line(panel.validation))];
 
     let values = lines.iter().flat_map(|(_, _, points)| points.iter().map(|point| point.1));
-    let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
+    let (low, high) =
+        values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
     let (low, high) = if low <= high { (low, high) } else { (0.0, 1.0) };
     let margin = ((high - low) * 0.05).max(0.01);
     let top = panel.bound.map_or(high + margin, |bound| bound.min(high + margin));

@@ -36,7 +36,8 @@ impl DeviceChoice {
         match self {
             Self::Auto => real_gpu().or_else(cpu).ok_or_else(|| TrainError::Device {
                 name: self.to_string(),
-                reason: "this build has no backend; build with the feature `ndarray`, `flex` or `wgpu`".to_owned(),
+                reason: "this build has no backend; build with the feature `ndarray`, `flex` or `wgpu`"
+                    .to_owned(),
             }),
             Self::NdArray => ndarray().ok_or_else(|| self.not_built()),
             Self::Flex => flex().ok_or_else(|| self.not_built()),

@@ -75,7 +75,11 @@ pub(crate) struct Tally {
 
 impl Tally {
     /// Refuses a label that no logit stands for, before a device's gather reads past its end.
-    pub(crate) fn check_labels<const D: usize>(&mut self, batch: &Batch<D>, classes: usize) -> Result<(), TrainError> {
+    pub(crate) fn check_labels<const D: usize>(
+        &mut self,
+        batch: &Batch<D>,
+        classes: usize,
+    ) -> Result<(), TrainError> {
         if self.confusion.is_empty() {
             self.confusion = vec![vec![0; classes]; classes];
         }
@@ -114,6 +118,11 @@ impl Tally {
         if self.samples == 0 {
             return Err(TrainError::Batches("there are no samples to evaluate on".to_owned()));
         }
-        Ok(Evaluation { samples: self.samples, loss: self.loss(), accuracy: self.accuracy(), confusion: self.confusion })
+        Ok(Evaluation {
+            samples: self.samples,
+            loss: self.loss(),
+            accuracy: self.accuracy(),
+            confusion: self.confusion,
+        })
     }
 }

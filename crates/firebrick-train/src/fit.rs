@@ -84,7 +84,8 @@ pub fn fit<const D: usize, N: Network<D>>(
     callbacks: &mut [&mut dyn Callback<N>],
 ) -> Result<Outcome<N>, TrainError> {
     check(options)?;
-    let begin = TrainBegin { epochs: options.epochs, batches: train.num_batches(), samples: train.num_samples() };
+    let begin =
+        TrainBegin { epochs: options.epochs, batches: train.num_batches(), samples: train.num_samples() };
     for callback in callbacks.iter_mut() {
         callback.on_train_begin(&begin);
     }

@@ -68,6 +68,9 @@ mod tests {
         };
         History { epochs: vec![record] }.write_csv(&path).expect("written");
         let text = std::fs::read_to_string(path).expect("written");
-        assert_eq!(text, "epoch,loss,accuracy,val_loss,val_accuracy,lr,seconds\n1,0.5,0.75,0.25,,0.0001,2.0\n");
+        assert_eq!(
+            text,
+            "epoch,loss,accuracy,val_loss,val_accuracy,lr,seconds\n1,0.5,0.75,0.25,,0.0001,2.0\n"
+        );
     }
 }

@@ -48,9 +48,16 @@ pub struct ImageBatches {
 
 impl ImageBatches {
     /// Batches of `samples` on `device`.
-    pub fn new(samples: Vec<Sample>, transform: ImageTransform, options: &ImageOptions, device: &Device) -> Self {
+    pub fn new(
+        samples: Vec<Sample>,
+        transform: ImageTransform,
+        options: &ImageOptions,
+        device: &Device,
+    ) -> Self {
         let input_size = match &transform {
-            ImageTransform::Evaluate(preprocess) | ImageTransform::Augment { preprocess, .. } => preprocess.input_size,
+            ImageTransform::Evaluate(preprocess) | ImageTransform::Augment { preprocess, .. } => {
+                preprocess.input_size
+            }
         };
         let dataset = Images { samples, transform, limits: options.limits.clone() };
         let loader = Loader::new(

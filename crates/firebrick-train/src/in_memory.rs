@@ -24,10 +24,17 @@ impl<const D: usize> InMemory<D> {
     pub fn new(inputs: Tensor<D>, labels: Vec<usize>, batch_size: usize) -> Result<Self, TrainError> {
         let samples = inputs.dims()[0];
         if samples == 0 || samples != labels.len() {
-            return Err(TrainError::Batches(format!("there are {samples} inputs and {} labels", labels.len())));
+            return Err(TrainError::Batches(format!(
+                "there are {samples} inputs and {} labels",
+                labels.len()
+            )));
         }
         if batch_size == 0 {
-            return Err(TrainError::OutOfRange { field: "batch_size", value: "0".to_owned(), range: "at least 1" });
+            return Err(TrainError::OutOfRange {
+                field: "batch_size",
+                value: "0".to_owned(),
+                range: "at least 1",
+            });
         }
         Ok(Self { inputs, labels, batch_size, shuffle: None })
     }

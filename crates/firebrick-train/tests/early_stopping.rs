@@ -26,7 +26,8 @@ struct Case {
 
 #[test]
 fn it_stops_and_restores_where_keras_does() {
-    let golden: Golden = serde_json::from_str(include_str!("goldens/early_stopping.json")).expect("valid JSON");
+    let golden: Golden =
+        serde_json::from_str(include_str!("goldens/early_stopping.json")).expect("valid JSON");
     let mut stopped_early = 0;
     let mut restored = 0;
     for (number, case) in golden.cases.iter().enumerate() {

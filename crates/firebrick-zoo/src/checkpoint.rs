@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use burn::store::burn_pack::Tensor as StoredTensor;
 use burn::store::pytorch_reader::{PickleError, PytorchError, PytorchReader};
-use burn::store::{BurnToPyTorchAdapter, ModuleSnapshot, ModuleStore, PyTorchToBurnAdapter, SafetensorsStore, bridge};
+use burn::store::{
+    BurnToPyTorchAdapter, ModuleSnapshot, ModuleStore, PyTorchToBurnAdapter, SafetensorsStore, bridge,
+};
 
 use crate::spec::nearest;
 use crate::{Classifier, ZooError};
@@ -39,7 +41,11 @@ impl Checkpoint {
                 }
                 other => unreadable(path, other),
             })?;
-            reader.into_tensors().into_iter().map(|(name, tensor)| (name, bridge::from_pytorch(tensor))).collect()
+            reader
+                .into_tensors()
+                .into_iter()
+                .map(|(name, tensor)| (name, bridge::from_pytorch(tensor)))
+                .collect()
         };
         Ok(Self { path: path.to_owned(), tensors })
     }
@@ -81,7 +87,11 @@ impl Checkpoint {
         mismatch.extra =
             self.tensors.into_keys().filter(|name| !name.ends_with(".num_batches_tracked")).collect();
         if !mismatch.is_empty() {
-            return Err(ZooError::Mismatch { path: self.path, model: name.to_owned(), mismatch: Box::new(mismatch) });
+            return Err(ZooError::Mismatch {
+                path: self.path,
+                model: name.to_owned(),
+                mismatch: Box::new(mismatch),
+            });
         }
         let result = model.apply(wanted, None, Some(Box::new(PyTorchToBurnAdapter)), true);
         if let Some(error) = result.errors.first() {
@@ -154,10 +164,17 @@ impl fmt::Display for Mismatch {
         if !self.misshapen.is_empty() {
             writeln!(f, "  {} of another shape:", self.misshapen.len())?;
             for tensor in self.misshapen.iter().take(LISTED) {
-                writeln!(f, "    {}: {:?} in the file, {:?} in the model", tensor.name, tensor.found, tensor.expected)?;
+                writeln!(
+                    f,
+                    "    {}: {:?} in the file, {:?} in the model",
+                    tensor.name, tensor.found, tensor.expected
+                )?;
             }
             more(f, self.misshapen.len())?;
         }
-        write!(f, "  Give the checkpoint of this architecture and width, with as many classes as it was trained for")
+        write!(
+            f,
+            "  Give the checkpoint of this architecture and width, with as many classes as it was trained for"
+        )
     }
 }

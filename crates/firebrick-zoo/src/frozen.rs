@@ -67,7 +67,11 @@ impl FrozenBackbone {
             Kind::Plan(plan) => {
                 let device = images.device();
                 let [batch, channels, height, width] = images.dims();
-                assert_eq!([channels, height, width], plan.input_shape(), "the backbone was compiled for another size");
+                assert_eq!(
+                    [channels, height, width],
+                    plan.input_shape(),
+                    "the backbone was compiled for another size"
+                );
                 // Images come channels last in memory, so this undoes a view and moves no byte.
                 let nhwc = images.permute([0, 2, 3, 1]).into_data();
                 let nhwc = nhwc.as_slice::<f32>().expect("the CPU backends compute in f32");

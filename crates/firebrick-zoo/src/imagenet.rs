@@ -11,6 +11,9 @@ mod tests {
     fn there_are_a_thousand_and_known_ones_stand_where_they_should() {
         let classes = super::imagenet_classes();
         assert_eq!(classes.len(), 1000);
-        assert_eq!((classes[0].as_str(), classes[243].as_str(), classes[999].as_str()), ("tench", "bull mastiff", "toilet tissue"));
+        assert_eq!(
+            (classes[0].as_str(), classes[243].as_str(), classes[999].as_str()),
+            ("tench", "bull mastiff", "toilet tissue")
+        );
     }
 }

@@ -44,7 +44,8 @@ impl MobileNetV2Config {
             config.init(seed_of(seed, parameter), device)
         };
         let mut channels = divisible_by_8(32.0 * self.width);
-        let stem = block(ConvNormActConfig::new(3, channels, 3).with_stride(2).with_activation(Activation::Relu6));
+        let stem =
+            block(ConvNormActConfig::new(3, channels, 3).with_stride(2).with_activation(Activation::Relu6));
         let mut blocks = Vec::new();
         for (expansion, base, repeats, first_stride) in STAGES {
             let out = divisible_by_8(base as f64 * self.width);
@@ -67,7 +68,8 @@ impl MobileNetV2Config {
                 channels = out;
             }
         }
-        let last = block(ConvNormActConfig::new(channels, self.features(), 1).with_activation(Activation::Relu6));
+        let last =
+            block(ConvNormActConfig::new(channels, self.features(), 1).with_activation(Activation::Relu6));
         MobileNetV2 { stem, blocks, last }
     }
 
@@ -185,7 +187,9 @@ mod tests {
 
     #[test]
     fn channels_round_to_multiples_of_eight_and_never_lose_a_tenth() {
-        for (channels, expected) in [(32.0, 32), (32.0 * 0.35, 16), (24.0 * 0.35, 8), (1.0, 8), (44.8, 48), (12.0, 16)] {
+        for (channels, expected) in
+            [(32.0, 32), (32.0 * 0.35, 16), (24.0 * 0.35, 8), (1.0, 8), (44.8, 48), (12.0, 16)]
+        {
             assert_eq!(divisible_by_8(channels), expected, "{channels}");
         }
     }

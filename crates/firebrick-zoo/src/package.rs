@@ -118,7 +118,9 @@ impl Package {
         }
         let views = stored
             .iter()
-            .map(|(name, shape, bytes)| Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
+            .map(|(name, shape, bytes)| {
+                Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes)?))
+            })
             .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
             .map_err(|error| invalid(error.to_string()))?;
         let manifest = serde_json::to_string(&self.manifest).map_err(|error| invalid(error.to_string()))?;
@@ -153,7 +155,8 @@ fn read_manifest(path: &Path) -> Result<Manifest, ZooError> {
     let foreign = |reason: String| ZooError::NotAPackage { path: path.to_owned(), reason };
     let mut file = File::open(path).map_err(ZooError::io(path, "read"))?;
     let mut length = [0; 8];
-    file.read_exact(&mut length).map_err(|_| foreign("it is shorter than any safetensors file".to_owned()))?;
+    file.read_exact(&mut length)
+        .map_err(|_| foreign("it is shorter than any safetensors file".to_owned()))?;
     let length = u64::from_le_bytes(length);
     if length > MAX_HEADER {
         return Err(foreign(format!("it is no safetensors file (its header would have {length} bytes)")));
@@ -177,7 +180,11 @@ fn read_manifest(path: &Path) -> Result<Manifest, ZooError> {
     }
     // A manifest is outside input: the widths in it decide what is allocated before a tensor is compared.
     let widest = manifest.hidden.iter().copied().max().unwrap_or(0);
-    if manifest.classes.is_empty() || widest > 1 << 20 || manifest.hidden.contains(&0) || manifest.hidden.len() > 64 {
+    if manifest.classes.is_empty()
+        || widest > 1 << 20
+        || manifest.hidden.contains(&0)
+        || manifest.hidden.len() > 64
+    {
         return Err(foreign(format!(
             "its metadata names {} classes and hidden layers {:?}",
             manifest.classes.len(),

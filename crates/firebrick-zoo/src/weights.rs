@@ -28,7 +28,11 @@ static EMBEDDED: &[(&str, &[u8])] = &[];
 /// # Errors
 ///
 /// [`ZooError::NoWeights`] if none are published, and whatever keeps the file from being found, checked or read.
-pub fn load_pretrained(spec: &ModelSpec, device: &Device, progress: Progress<'_>) -> Result<Classifier, ZooError> {
+pub fn load_pretrained(
+    spec: &ModelSpec,
+    device: &Device,
+    progress: Progress<'_>,
+) -> Result<Classifier, ZooError> {
     let weights = spec
         .weights
         .as_ref()
@@ -86,7 +90,12 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// Copies at most `expected` bytes and one more, so that a longer file fails its hash instead of filling the disk.
-fn copy(from: &mut dyn Read, to: &mut dyn Write, expected: u64, progress: Progress<'_>) -> std::io::Result<()> {
+fn copy(
+    from: &mut dyn Read,
+    to: &mut dyn Write,
+    expected: u64,
+    progress: Progress<'_>,
+) -> std::io::Result<()> {
     let mut from = from.take(expected + 1);
     let mut buffer = vec![0; 1 << 16];
     let mut done = 0;
@@ -110,7 +119,8 @@ fn download(weights: &WeightsSpec, path: &Path, _: Progress<'_>) -> Result<PathB
 #[cfg(feature = "download")]
 fn download(weights: &WeightsSpec, path: &Path, progress: Progress<'_>) -> Result<PathBuf, ZooError> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    let failed = |reason: String| ZooError::Download { url: weights.url.to_owned(), reason, path: path.to_owned() };
+    let failed =
+        |reason: String| ZooError::Download { url: weights.url.to_owned(), reason, path: path.to_owned() };
     tracing::info!(url = weights.url, "downloading weights");
     let agent = ureq::Agent::config_builder()
         .timeout_connect(Some(std::time::Duration::from_secs(20)))
@@ -173,7 +183,8 @@ mod tests {
         assert_eq!(locate(&spec("http://127.0.0.1:9/"), folder.path(), &mut |_, _| ()).expect("right"), path);
         for wrong in [&b"wrong"[..], b"right and more"] {
             std::fs::write(&path, wrong).expect("write");
-            let error = locate(&spec("http://127.0.0.1:9/"), folder.path(), &mut |_, _| ()).expect_err("wrong bytes");
+            let error =
+                locate(&spec("http://127.0.0.1:9/"), folder.path(), &mut |_, _| ()).expect_err("wrong bytes");
             assert!(matches!(error, ZooError::WrongHash { .. }), "{error}");
         }
     }
@@ -190,7 +201,8 @@ mod tests {
             std::thread::spawn(move || {
                 let (mut stream, _) = listener.accept().expect("a client");
                 let _ = stream.read(&mut [0; 4096]);
-                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+                let head =
+                    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
                 let _ = stream.write_all(head.as_bytes());
                 let _ = stream.write_all(body);
             });
@@ -202,14 +214,16 @@ mod tests {
             let folder = tempfile::tempdir().expect("temporary folder");
             let url = serve(b"right").leak();
             let mut seen = 0;
-            let path = locate(&spec(url), &folder.path().join("new"), &mut |done, _| seen = done).expect("served");
+            let path =
+                locate(&spec(url), &folder.path().join("new"), &mut |done, _| seen = done).expect("served");
             assert_eq!((std::fs::read(path).expect("kept"), seen), (b"right".to_vec(), 5));
         }
 
         #[test]
         fn wrong_bytes_are_not_kept() {
             let folder = tempfile::tempdir().expect("temporary folder");
-            let error = locate(&spec(serve(b"wrong").leak()), folder.path(), &mut |_, _| ()).expect_err("wrong bytes");
+            let error = locate(&spec(serve(b"wrong").leak()), folder.path(), &mut |_, _| ())
+                .expect_err("wrong bytes");
             assert!(matches!(error, ZooError::WrongHash { .. }), "{error}");
             assert_eq!(std::fs::read_dir(folder.path()).expect("folder").count(), 0);
         }

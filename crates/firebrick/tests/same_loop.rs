@@ -75,7 +75,8 @@ fn twenty_steps_have_the_same_losses_on_every_backend() {
                         "step {step}: {ours} on {name}, {theirs} on {reference_name}, relative {difference:e}"
                     );
                 }
-                let worst = losses.iter().zip(reference).map(|(a, b)| (a - b).abs() / b.abs()).fold(0.0, f64::max);
+                let worst =
+                    losses.iter().zip(reference).map(|(a, b)| (a - b).abs() / b.abs()).fold(0.0, f64::max);
                 eprintln!("{name} against {reference_name}: largest relative difference {worst:e}");
             }
         }
@@ -107,5 +108,11 @@ fn thirty_two_images_are_learned_by_heart() {
     )
     .expect("trained");
     let accuracy = evaluate(&outcome.network, &mut all).expect("evaluated").accuracy;
-    assert_eq!(accuracy, 1.0, "after {} epochs: {:?}", outcome.history.epochs.len(), outcome.history.epochs.last());
+    assert_eq!(
+        accuracy,
+        1.0,
+        "after {} epochs: {:?}",
+        outcome.history.epochs.len(),
+        outcome.history.epochs.last()
+    );
 }
