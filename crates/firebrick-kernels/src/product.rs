@@ -155,7 +155,7 @@ impl Product<'_> {
         };
         assert!((1..=3).contains(&self.vectors));
         assert!(self.first_run + self.run_count <= self.runs.count());
-        assert!(self.run_count == 0 || last_left + self.runs.end <= self.left.len());
+        assert!(self.run_count > 0 && last_left + self.runs.end <= self.left.len());
         assert!(self.right.len() >= self.run_count * self.runs.length * self.vectors * lanes);
         let end = last_result + (self.vectors - 1) * self.result_plane + lanes;
         assert!(end <= self.result.len());
@@ -227,9 +227,11 @@ impl Product<'_> {
 
 /// Finds pixels.
 trait Address {
+    /// The offsets of `M` pixels from `pixel` on.
+    ///
     /// # Safety
-    /// The pixel exists.
-    unsafe fn offset<S: Simd>(&self, pixel: usize) -> usize;
+    /// The pixels exist.
+    unsafe fn offsets<S: Simd, const M: usize>(&self, pixel: usize) -> [usize; M];
 }
 
 /// Pixels one vector apart.
@@ -237,17 +239,19 @@ struct Spaced;
 
 impl Address for Spaced {
     #[inline(always)]
-    unsafe fn offset<S: Simd>(&self, pixel: usize) -> usize {
-        pixel * S::LANES
+    unsafe fn offsets<S: Simd, const M: usize>(&self, pixel: usize) -> [usize; M] {
+        // One sum and constants, which become part of the instructions that read the pixels.
+        let first = pixel * S::LANES;
+        std::array::from_fn(|m| first + m * S::LANES)
     }
 }
 
 impl Address for [u32] {
     #[inline(always)]
-    unsafe fn offset<S: Simd>(&self, pixel: usize) -> usize {
-        debug_assert!(pixel < self.len());
-        // SAFETY: the caller promises that the pixel exists.
-        unsafe { *self.get_unchecked(pixel) as usize }
+    unsafe fn offsets<S: Simd, const M: usize>(&self, pixel: usize) -> [usize; M] {
+        debug_assert!(pixel + M <= self.len());
+        // SAFETY: the caller promises that the pixels exist.
+        std::array::from_fn(|m| unsafe { *self.get_unchecked(pixel + m) as usize })
     }
 }
 
@@ -301,10 +305,8 @@ unsafe fn tile<S: Simd, const M: usize, const N: usize, L, R>(
     // SAFETY: every address below is the sum of a pixel's and a run's (or plane's) offset, and `Product::check` has compared
     // the largest such sums with the operands' lengths. The caller excludes races on the result.
     unsafe {
-        let mut result_at = [product.result.as_mut_ptr(); M];
-        for m in 0..M {
-            result_at[m] = result_at[m].add(result.offset::<S>(pixel + m));
-        }
+        let result_offsets: [usize; M] = result.offsets::<S, M>(pixel);
+        let result_at = result_offsets.map(|offset| product.result.as_mut_ptr().add(offset));
         let mut sums = [[simd.splat(0.0); N]; M];
         match product.start {
             Start::Bias(bias) => {
@@ -324,10 +326,7 @@ unsafe fn tile<S: Simd, const M: usize, const N: usize, L, R>(
             }
         }
 
-        let mut left_at = [product.left.as_ptr(); M];
-        for m in 0..M {
-            left_at[m] = left_at[m].add(left.offset::<S>(pixel + m));
-        }
+        let left_at = left.offsets::<S, M>(pixel).map(|offset| product.left.as_ptr().add(offset));
         let mut weights = product.right.as_ptr();
         let runs =
             product.runs.offsets.get_unchecked(product.first_run..product.first_run + product.run_count);
@@ -349,7 +348,7 @@ unsafe fn tile<S: Simd, const M: usize, const N: usize, L, R>(
 
         if let Some(residual) = product.residual {
             for m in 0..M {
-                let residual = residual.as_ptr().add(result.offset::<S>(pixel + m));
+                let residual = residual.as_ptr().add(result_offsets[m]);
                 for n in 0..N {
                     sums[m][n] = simd.add(sums[m][n], simd.load(residual.add(n * product.result_plane)));
                 }
