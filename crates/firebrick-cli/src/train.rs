@@ -276,7 +276,7 @@ impl Run {
             })
         };
         let mut bar = EpochProgress::new();
-        let mut history = WriteHistory::new(self.folder.history());
+        let mut write_history = WriteHistory::new(self.folder.history());
         let mut checkpoint = SaveWeights::when_best(Monitor::ValLoss, |network: &N| {
             save(network).map_err(|e| TrainError::Callback(e.into()))
         });
@@ -288,7 +288,7 @@ impl Run {
         let training = Instant::now();
         let outcome = {
             let mut callbacks: [&mut dyn Callback<N>; 4] =
-                [&mut bar, &mut history, &mut checkpoint, &mut early];
+                [&mut bar, &mut write_history, &mut checkpoint, &mut early];
             fit(
                 network,
                 config.optimizer()?.init()?,
@@ -302,6 +302,7 @@ impl Run {
         let best_epoch = early.best_epoch();
         let Outcome { network, history, stop } = outcome;
         save(&network)?;
+        history.write_csv(&self.folder.history())?;
         write_curves(&history, &self.folder.curves())?;
 
         let model = self.folder.model();

@@ -25,6 +25,9 @@ pub struct EpochRecord {
     pub seconds: f64,
 }
 
+/// The fields of [`EpochRecord`], written also where there is no epoch to take them from.
+const COLUMNS: [&str; 7] = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "lr", "seconds"];
+
 /// The epochs of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct History {
@@ -39,8 +42,9 @@ impl History {
     ///
     /// [`TrainError::Io`] naming the file.
     pub fn write_csv(&self, path: &Path) -> Result<(), TrainError> {
-        let mut writer = csv::Writer::from_writer(Vec::new());
+        let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
         let failed = |error: csv::Error| TrainError::io(path, "write")(error.into());
+        writer.write_record(COLUMNS).map_err(failed)?;
         for record in &self.epochs {
             writer.serialize(record).map_err(failed)?;
         }
@@ -66,8 +70,11 @@ mod tests {
             lr: 1e-4,
             seconds: 2.0,
         };
+        History::default().write_csv(&path).expect("written");
+        let text = std::fs::read_to_string(&path).expect("written");
+        assert_eq!(text, "epoch,loss,accuracy,val_loss,val_accuracy,lr,seconds\n");
         History { epochs: vec![record] }.write_csv(&path).expect("written");
-        let text = std::fs::read_to_string(path).expect("written");
+        let text = std::fs::read_to_string(&path).expect("written");
         assert_eq!(
             text,
             "epoch,loss,accuracy,val_loss,val_accuracy,lr,seconds\n1,0.5,0.75,0.25,,0.0001,2.0\n"
