@@ -174,7 +174,7 @@ impl Run {
                 let assemble =
                     |head: &ClassifierHead| Classifier { backbone: backbone.clone(), head: head.clone() };
                 let Some(mut validation) = self.features(validation, pooled, "validation")? else {
-                    return Ok(Ended::Interrupted);
+                    return Ok(self.nothing_yet());
                 };
                 if self.is_random() {
                     let mut train = Extracted::new(self.images(train, true), pooled);
@@ -184,12 +184,18 @@ impl Run {
                     "the backbone is frozen and nothing is random before it: its features are computed once and kept",
                 );
                 let Some(train) = self.features(train, pooled, "training")? else {
-                    return Ok(Ended::Interrupted);
+                    return Ok(self.nothing_yet());
                 };
                 let mut train = train.shuffled(self.config.seed);
                 self.fit(head, &mut train, &mut validation, assemble, started)
             }
         }
+    }
+
+    /// The end of a run that was interrupted before its first step.
+    fn nothing_yet(&self) -> Ended {
+        progress::line("stopped before the first step; there was nothing to save");
+        Ended::Interrupted
     }
 
     /// Whether a training image differs from epoch to epoch.
@@ -313,7 +319,7 @@ impl Run {
                     None => format!("the validation after epoch {epoch}"),
                 };
                 bail!(
-                    "the loss became {loss} in {place}; the last good weights are in {}. A lower --lr (now {}) usually helps",
+                    "the loss became {loss} in {place}; the last good weights are in {}. A lower --lr (now {:?}) usually helps",
                     model.display(),
                     config.lr
                 );

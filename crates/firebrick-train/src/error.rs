@@ -12,7 +12,7 @@ pub enum TrainError {
     #[error(transparent)]
     Optim(#[from] firebrick_optim::OptimError),
     /// A file that could not be written or read.
-    #[error("{}: cannot {action}: {source}", path.display())]
+    #[error("{}: cannot {action}", path.display())]
     Io {
         /// The file.
         path: PathBuf,

@@ -8,11 +8,11 @@ use crate::Mismatch;
 #[derive(Debug, thiserror::Error)]
 pub enum ZooError {
     /// A name that no model of the zoo has.
-    #[error("unknown model `{name}`{nearest}; `firebrick models` lists them: {known}")]
+    #[error("unknown model `{name}`{nearest} `firebrick models` lists them: {known}")]
     UnknownModel {
         /// What was asked for.
         name: String,
-        /// `, did you mean ...`, or nothing.
+        /// `, did you mean ...?`, or a full stop.
         nearest: String,
         /// All names.
         known: String,
@@ -26,7 +26,7 @@ pub enum ZooError {
         weights: String,
     },
     /// A file that could not be read or written.
-    #[error("{}: cannot {action}: {source}", path.display())]
+    #[error("{}: cannot {action}", path.display())]
     Io {
         /// The file.
         path: PathBuf,

@@ -109,7 +109,7 @@ pub fn find(name: &str) -> Result<&'static ModelSpec, ZooError> {
         name: name.to_owned(),
         nearest: nearest(name, MODELS.iter().map(|spec| spec.name))
             .map(|near| format!(", did you mean `{near}`?"))
-            .unwrap_or_default(),
+            .unwrap_or_else(|| ".".to_owned()),
         known: MODELS.iter().map(|spec| spec.name).collect::<Vec<_>>().join(", "),
     })
 }
