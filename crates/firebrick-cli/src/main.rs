@@ -75,7 +75,7 @@ fn main() -> ExitCode {
         // Whoever reads our output has stopped reading, e.g. `head`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            progress::line(&format!("error: {error:#}"));
+            progress::line(&format!("error: {}", message(&error)));
             ExitCode::from(2)
         }
     }

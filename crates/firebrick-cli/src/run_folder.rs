@@ -85,16 +85,3 @@ impl Drop for RunFolder {
         }
     }
 }
-
-impl Drop for RunFolder {
-    fn drop(&mut self) {
-        if self.model().exists() {
-            return;
-        }
-        // What is in the way of tidying up was in the way of the run, which has said so.
-        for file in [self.config(), self.history(), self.curves()] {
-            let _ = std::fs::remove_file(file);
-        }
-        let _ = std::fs::remove_dir(&self.path);
-    }
-}

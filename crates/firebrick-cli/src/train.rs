@@ -250,16 +250,13 @@ impl Run {
         });
         progress::finish(&bar);
         let features = features?;
-        match &features {
-            Some(features) => {
-                let seconds = started.elapsed().as_secs_f64();
-                let count = features.num_samples();
-                progress::line(&format!(
-                    "features of {count} {what} images in {seconds:.1} s, {:.1} images/s",
-                    count as f64 / seconds
-                ));
-            }
-            None => progress::line("stopped before the first epoch; there is nothing to save"),
+        if let Some(features) = &features {
+            let seconds = started.elapsed().as_secs_f64();
+            let count = features.num_samples();
+            progress::line(&format!(
+                "features of {count} {what} images in {seconds:.1} s, {:.1} images/s",
+                count as f64 / seconds
+            ));
         }
         Ok(features)
     }
