@@ -70,7 +70,7 @@ impl BlockStep {
 
     /// Splits over rows unless a task would have so few that those which two tasks both expand weigh too much.
     fn splits_rows(&self, split: usize) -> bool {
-        split == 1 || self.project.is_none() || self.output.height >= 12 * split
+        split == 1 || self.project.is_none() || self.output.height >= 6 * split
     }
 
     /// Expands and filters some rows of output, band by band, without projecting them.
@@ -242,7 +242,8 @@ impl<S: Simd> Step<S> for BlockStep {
     fn tasks(&self, split: usize) -> Vec<usize> {
         match &self.project {
             Some(project) if !self.splits_rows(split) => {
-                vec![self.filter.groups().len().min(4 * split), project.conv.panels().len().min(4 * split)]
+                // Panels are few and long: a task each, or the threads would not end together.
+                vec![self.filter.groups().len().min(4 * split), project.conv.panels().len()]
             }
             _ => vec![self.output.height.min(split)],
         }
