@@ -54,6 +54,8 @@ pub(crate) fn run(args: Args) -> Result<Ended> {
     let spec = find(&config.model)?;
     let generator = config.generator()?;
     let device = config.device.open()?;
+    // Dropout draws from the device's own generator, which starts anywhere unless it is told where.
+    device.seed(config.seed);
     let data = ImageFolder::open(
         folder_of(&config.data)?,
         &FolderOptions { validation_split: config.val_split, seed: config.seed },
