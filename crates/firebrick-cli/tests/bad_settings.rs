@@ -1,0 +1,119 @@
+//! Settings that cannot be meant: the message names the flag or key, the value, and a right one.
+
+mod process;
+
+use process::{Finished, Sandbox};
+
+/// Trains with `arguments` and asserts that nothing came of it.
+#[track_caller]
+fn train(sandbox: &Sandbox, arguments: &str) -> Finished {
+    let finished = sandbox.train(&format!("--out run {arguments}"));
+    assert!(!sandbox.path("run").exists(), "{:?} is left", sandbox.listing("run"));
+    finished
+}
+
+#[test]
+fn a_misspelt_model_is_told_the_nearest() {
+    let sandbox = Sandbox::with_data();
+    train(&sandbox, "--data data --model mobilnet_v2_0.35")
+        .refused(&["`mobilnet_v2_0.35`", "did you mean `mobilenet_v2_0.35`?"]);
+    let nearest = ["`mobilenetv2`", "did you mean `mobilenet_v2`?", "firebrick models"];
+    sandbox.run("summary --model mobilenetv2").refused(&nearest);
+    sandbox.run("predict --model mobilenetv2 data").refused(&nearest);
+}
+
+#[test]
+fn a_misspelt_flag_is_told_the_nearest() {
+    train(&Sandbox::with_data(), "--data data --batchsize 8").refused(&["'--batchsize'", "'--batch-size'"]);
+    Sandbox::new().run("trian --data data").refused(&["'trian'", "'train'"]);
+}
+
+#[test]
+fn a_missing_data_set_is_asked_for() {
+    train(&Sandbox::new(), "").refused(&["no data was given", "--data FOLDER", "builtin:fashion"]);
+    train(&Sandbox::new(), "--data builtin:mnist").refused(&["builtin", "mnist", "builtin:fashion"]);
+}
+
+#[test]
+fn a_value_outside_its_range_is_told_the_range() {
+    let sandbox = Sandbox::with_data();
+    for (flag, words) in [
+        ("--lr -1", &["lr is -1", "greater than 0"][..]),
+        ("--lr=-0.5", &["lr is -0.5", "greater than 0"]),
+        ("--lr nan", &["lr is NaN", "greater than 0"]),
+        ("--lr fast", &["'fast'", "--lr"]),
+        ("--dropout 1.5", &["dropout is 1.5", "less than 1"]),
+        ("--epochs 0", &["epochs is 0", "at least 1"]),
+        ("--batch-size 0", &["batch-size is 0", "at least 1"]),
+        ("--batch-size -8", &["'-8'", "--batch-size"]),
+        ("--val-split 0", &["val-split is 0", "0.1"]),
+        ("--input-size 100000", &["input-size is 100000", "4096"]),
+        ("--hidden 0", &["hidden", "0", "1 to"]),
+        ("--hidden 12x", &["12x", "256,64", "none"]),
+        ("--seed 18446744073709551615", &["seed is 18446744073709551615", "at most"]),
+        ("--workers 1000", &["workers is 1000", "256"]),
+        ("--optimizer adan", &["`adan`", "adam", "sgd"]),
+        ("--freeze head", &["'head'", "--freeze", "backbone, none"]),
+        ("--on-bad-image ignore", &["'ignore'", "--on-bad-image", "fail, skip"]),
+        ("--device gpu", &["gpu", "wgpu"]),
+    ] {
+        train(&sandbox, &format!("--data data --epochs 1 {flag}").replace("--epochs 1 --epochs", "--epochs"))
+            .refused(words);
+    }
+}
+
+#[test]
+fn a_wrong_configuration_is_told_the_file_the_key_and_a_right_one() {
+    let sandbox = Sandbox::with_data();
+    for (text, words) in [
+        ("epoch = 3", &["unknown key `epoch`", "did you mean `epochs`?"][..]),
+        ("zzz = 3", &["unknown key `zzz`", "batch-size"]),
+        ("batch-size = 'many'", &["batch-size", "many", "usize"]),
+        ("batch-size = -1", &["batch-size", "-1"]),
+        ("restore-best = 'yes'", &["restore-best", "yes", "boolean"]),
+        ("batch-size = ", &["line 1"]),
+        ("dropout = 1.5", &["dropout is 1.5", "less than 1"]),
+        ("[augment]\nrotation_rnage = 40", &["rotation_rnage", "rotation_range"]),
+        ("[augment]\nrotation_range = 'far'", &["rotation_range", "far"]),
+        ("[augment]\nrotation_range = -40", &["rotation_range", "-40"]),
+    ] {
+        sandbox.write("wrong.toml", text);
+        let refused = train(&sandbox, "--data data --config wrong.toml").refused(words);
+        // A value that a flag could have had as well is named by its setting alone.
+        assert!(
+            refused.stderr.contains("wrong.toml") || words[0].contains(" is ") || text.contains("-40"),
+            "{}",
+            refused.stderr
+        );
+    }
+    train(&sandbox, "--data data --config nowhere.toml")
+        .refused(&["nowhere.toml: cannot read the configuration"]);
+}
+
+#[test]
+fn a_wrong_augmentation_is_told_the_file_and_the_key() {
+    let sandbox = Sandbox::with_data();
+    sandbox.write("unknown_key.toml", "rotation = 40");
+    sandbox.write("out_of_range.toml", "zoom_range = 2.0");
+    sandbox.write("no_table.toml", "40");
+    train(&sandbox, "--data data --augment kears")
+        .refused(&["`kears`", "neither `none` nor `keras` nor a file"]);
+    train(&sandbox, "--data data --augment unknown_key.toml").refused(&[
+        "unknown_key.toml",
+        "`rotation`",
+        "`rotation_range`",
+    ]);
+    train(&sandbox, "--data data --augment out_of_range.toml").refused(&["zoom_range", "2"]);
+    train(&sandbox, "--data data --augment no_table.toml").refused(&["no_table.toml", "line 1"]);
+}
+
+#[test]
+fn predict_and_eval_check_their_flags() {
+    let sandbox = Sandbox::with_data();
+    sandbox
+        .run("predict --model mobilenet_v2_0.35 --weights none --top 0 data")
+        .refused(&["--top is 0", "at least 1"]);
+    sandbox.run("predict --model mobilenet_v2_0.35 --weights none --logits data").refused(&["--json"]);
+    sandbox.run("eval --model model.safetensors --data data --batch-size 0").refused(&["--batch-size", "0"]);
+    sandbox.run("eval --model model.safetensors").refused(&["--data"]);
+}
