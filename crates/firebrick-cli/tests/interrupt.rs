@@ -8,15 +8,15 @@ use std::process::{Command, Stdio};
 
 use process::{Finished, Sandbox, history, train_arguments};
 
-/// Trains without an end and interrupts it when an epoch's line has come.
-fn train_and_interrupt(sandbox: &Sandbox, settings: &str, epoch: usize) -> Finished {
+/// Trains without an end and interrupts it when a line that starts so has come.
+fn train_and_interrupt(sandbox: &Sandbox, settings: &str, line_start: &str) -> Finished {
     let arguments = format!("--data data --epochs 1000000 --early-stopping 0 --out runs/a {settings}");
     let mut command = sandbox.command(&train_arguments(&arguments));
     let mut child =
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
     let mut reader = BufReader::new(child.stderr.take().expect("piped"));
     let mut stderr = String::new();
-    while !stderr.lines().last().is_some_and(|line| line.starts_with(&format!("Epoch {epoch}/"))) {
+    while !stderr.lines().last().is_some_and(|line| line.starts_with(line_start)) {
         assert!(reader.read_line(&mut stderr).expect("text") > 0, "ended early:\n{stderr}");
     }
     let killed =
@@ -43,13 +43,24 @@ fn assert_saved(sandbox: &Sandbox, interrupted: &Finished, epochs: usize) {
 #[test]
 fn a_head_in_training_is_saved() {
     let sandbox = Sandbox::with_data();
-    let interrupted = train_and_interrupt(&sandbox, "", 3);
+    let interrupted = train_and_interrupt(&sandbox, "", "Epoch 3/");
     assert_saved(&sandbox, &interrupted, 3);
 }
 
 #[test]
 fn a_whole_model_in_training_is_saved() {
     let sandbox = Sandbox::with_data();
-    let interrupted = train_and_interrupt(&sandbox, "--freeze none --input-size 16 --batch-size 8", 1);
+    let interrupted =
+        train_and_interrupt(&sandbox, "--freeze none --input-size 16 --batch-size 8", "Epoch 1/");
     assert_saved(&sandbox, &interrupted, 1);
+}
+
+#[test]
+fn a_model_whose_first_epoch_is_not_done_is_saved_with_a_history_without_rows() {
+    let sandbox = Sandbox::with_data();
+    let interrupted =
+        train_and_interrupt(&sandbox, "--freeze none --input-size 16 --batch-size 1", "2 classes");
+    assert_saved(&sandbox, &interrupted, 0);
+    assert!(interrupted.stderr.contains("stopped in epoch 1"), "{}", interrupted.stderr);
+    assert_eq!(sandbox.text("runs/a/history.csv").trim_end(), process::COLUMNS);
 }
