@@ -236,11 +236,15 @@ mod tests {
             .collect()
     }
 
-    fn assert_close(got: &[f32], want: &[f64]) {
+    fn assert_close(got: &[f32], want: &[f64], relative: f64) {
         for (g, w) in got.iter().zip(want) {
-            assert!((f64::from(*g) - w).abs() <= 1e-5 * w.abs().max(1e-2), "{got:?} != {want:?}");
+            assert!((f64::from(*g) - w).abs() <= relative * w.abs(), "{got:?} != {want:?}");
         }
     }
+
+    /// burn takes Adam's bias corrections in f32, where 1 - 0.999^t has an error of 3e-5 for small t; PyTorch takes
+    /// them in f64. Fifty steps here end 1.2e-5 apart.
+    const ADAM: f64 = 2e-5;
 
     fn adam(theta: f64, g: f64, t: i32, (m, v): &mut (f64, f64), eps: f64, rate: f64, decay: f64) -> f64 {
         *m = 0.9 * *m + 0.1 * g;
@@ -252,13 +256,13 @@ mod tests {
     #[test]
     fn adam_follows_algorithm_1() {
         let want = scalar(|th, g, t, s| adam(th, g, t, s, 1e-7, 0.01, 0.0));
-        assert_close(&run(&OptimizerConfig::adam_keras(), 0.01), &want);
+        assert_close(&run(&OptimizerConfig::adam_keras(), 0.01), &want, ADAM);
     }
 
     #[test]
     fn adamw_decays_apart_from_the_gradient() {
         let want = scalar(|th, g, t, s| adam(th, g, t, s, 1e-8, 0.01, 0.01));
-        assert_close(&run(&OptimizerConfig::adamw_torch(), 0.01), &want);
+        assert_close(&run(&OptimizerConfig::adamw_torch(), 0.01), &want, ADAM);
     }
 
     #[test]
@@ -268,7 +272,7 @@ mod tests {
             th - 0.01 * *v
         });
         let config = OptimizerConfig::Sgd { momentum: 0.9, nesterov: false, weight_decay: 0.0 };
-        assert_close(&run(&config, 0.01), &want);
+        assert_close(&run(&config, 0.01), &want, 1e-5);
     }
 
     #[test]

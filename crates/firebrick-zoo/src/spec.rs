@@ -88,9 +88,9 @@ static MODELS: &[ModelSpec] = &[
         }),
         ..mobilenet_v2("mobilenet_v2", 1.0, 3_504_872)
     },
-    mobilenet_v2("mobilenet_v2_0.35", 0.35, 1_677_112),
+    mobilenet_v2("mobilenet_v2_0.35", 0.35, 1_677_128),
     mobilenet_v2("mobilenet_v2_0.5", 0.5, 1_968_680),
-    mobilenet_v2("mobilenet_v2_0.75", 0.75, 2_636_248),
+    mobilenet_v2("mobilenet_v2_0.75", 0.75, 2_636_424),
     mobilenet_v2("mobilenet_v2_1.4", 1.4, 6_108_776),
 ];
 
