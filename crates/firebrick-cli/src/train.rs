@@ -207,7 +207,7 @@ impl Run {
 
     /// Batches of images; those for training are shuffled and augmented.
     fn images(&self, samples: Vec<Sample>, training: bool) -> ImageBatches {
-        let preprocess = self.manifest.preprocess.clone();
+        let preprocess = self.manifest.preprocess;
         let seed = self.config.seed;
         let transform = match &self.generator {
             Some(generator) if training && self.is_random() => {
@@ -241,7 +241,7 @@ impl Run {
         pooled: impl Fn(firebrick::burn::tensor::Tensor<4>) -> firebrick::burn::tensor::Tensor<2>,
         what: &str,
     ) -> Result<Option<firebrick::train::InMemory<2>>> {
-        let transform = ImageTransform::Evaluate(self.manifest.preprocess.clone());
+        let transform = ImageTransform::Evaluate(self.manifest.preprocess);
         let mut images = self.image_batches(samples, transform, None);
         let started = Instant::now();
         let bar = progress::bar(images.num_samples() as u64, progress::IMAGES);
