@@ -36,7 +36,7 @@ fn main() -> anyhow::Result<()> {
         interpolation: Interpolation::Bilinear,
         normalization: Normalization::imagenet(),
     };
-    let evaluation = ImageTransform::Evaluate(preprocess.clone());
+    let evaluation = ImageTransform::Evaluate(preprocess);
     let augmented =
         ImageTransform::Augment { preprocess, generator: ImageDataGenerator::keras_article(), seed: 0 };
 

@@ -138,7 +138,7 @@ impl OptimizerConfig {
         const NO_CLIPPING: Option<GradientClippingConfig> = None;
         Ok(match *self {
             Self::Sgd { momentum, nesterov, weight_decay } => SgdConfig::new()
-                .with_momentum((momentum > 0.0).then(|| MomentumConfig {
+                .with_momentum((momentum > 0.0).then_some(MomentumConfig {
                     momentum,
                     dampening: 0.0,
                     nesterov,

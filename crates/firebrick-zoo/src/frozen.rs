@@ -22,7 +22,7 @@ pub struct FrozenBackbone {
 #[derive(Clone, Debug)]
 enum Kind {
     Plan(Arc<Plan>),
-    Module(Backbone),
+    Module(Box<Backbone>),
 }
 
 impl Backbone {
@@ -38,7 +38,7 @@ impl Backbone {
             let [height, width] = input_size.map(|side| side as usize);
             Kind::Plan(Arc::new(module.plan([3, height, width])?))
         } else {
-            Kind::Module(module)
+            Kind::Module(Box::new(module))
         };
         Ok(FrozenBackbone { kind })
     }

@@ -1,4 +1,5 @@
 //! The published MobileNetV2 weights give PyTorch's logits, on every backend.
+#![allow(clippy::print_stderr, reason = "a test says what it measured and what it skipped")]
 
 mod backends;
 

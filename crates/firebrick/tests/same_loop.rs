@@ -1,4 +1,5 @@
 //! The same loop on every backend.
+#![allow(clippy::print_stderr, reason = "a test says what it measured and what it skipped")]
 
 mod backends;
 
