@@ -17,7 +17,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Ended> {
-    let device = DeviceChoice::Auto.open()?;
+    // No number is computed, so no graphics driver is woken.
+    let cpu = DeviceChoice::NdArray.open().or_else(|_| DeviceChoice::Flex.open());
+    let device = cpu.or_else(|_| DeviceChoice::Auto.open())?;
     let open = open(&args.model, Some(&Weights::None), &device)?;
     let rows = open.model.summarize(open.preprocess.input_size);
     let shape = |shape: &[usize]| shape.iter().map(usize::to_string).collect::<Vec<_>>().join("x");

@@ -123,7 +123,6 @@ fn a_function_that_a_pickle_calls_is_never_run() {
 }
 
 #[test]
-#[ignore = "a call is refused only where it stands alone, and without its name"]
 fn a_pickle_that_calls_a_function_is_refused_by_the_name_of_the_function() {
     let sandbox = Sandbox::with_data();
     for (kind, content) in hostile_checkpoints("true") {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use burn::store::burn_pack::Tensor as StoredTensor;
-use burn::store::pytorch_reader::{PickleError, PytorchError, PytorchReader};
+use burn::store::pytorch_reader::{PickleError, PickleValue, PytorchError, PytorchReader};
 use burn::store::{
     BurnToPyTorchAdapter, ModuleSnapshot, ModuleStore, PyTorchToBurnAdapter, SafetensorsStore, bridge,
 };
@@ -35,12 +35,17 @@ impl Checkpoint {
             let mut store = SafetensorsStore::from_file(path);
             store.get_all_tensors().map_err(|error| unreadable(path, error))?.clone()
         } else {
-            let reader = PytorchReader::new(path).map_err(|error| match error {
-                PytorchError::Pickle(PickleError::UnsupportedType(what)) => {
-                    ZooError::HostilePickle { path: path.to_owned(), what }
-                }
+            let refused = |what| ZooError::HostilePickle { path: path.to_owned(), what };
+            let explained = |error| match error {
+                PytorchError::Pickle(PickleError::UnsupportedType(what)) => refused(what),
                 other => unreadable(path, other),
-            })?;
+            };
+            // The reader runs nothing, but it passes over what it does not know, such as a call beside good weights.
+            let content = PytorchReader::read_pickle_data(path, None).map_err(explained)?;
+            if let Some(what) = foreign(&content) {
+                return Err(refused(what.to_owned()));
+            }
+            let reader = PytorchReader::new(path).map_err(explained)?;
             reader
                 .into_tensors()
                 .into_iter()
@@ -99,6 +104,35 @@ impl Checkpoint {
         }
         debug_assert!(result.missing.is_empty(), "{:?}", result.missing);
         Ok(model)
+    }
+}
+
+/// Python types that checkpoints hold beside numbers and text. PyTorch's own loader takes these and few others
+/// (`torch.load` with `weights_only`).
+const HARMLESS: &[&str] = &[
+    "int",
+    "numpy._core.multiarray.scalar",
+    "numpy.core.multiarray.scalar",
+    "numpy.dtype",
+    "torch.Size",
+    "torch.Tensor",
+    "torch.TypedStorage",
+    "torch.UntypedStorage",
+    "torch.bfloat16",
+    "torch.device",
+    "torch.float16",
+    "torch.float32",
+    "torch.float64",
+    "torch.int64",
+];
+
+/// The first Python name in a pickle, alphabetically, that stands neither for data nor for a tensor.
+fn foreign(value: &PickleValue) -> Option<&str> {
+    match value {
+        PickleValue::Unsupported(name) => (!HARMLESS.contains(&name.as_str())).then_some(name),
+        PickleValue::List(items) => items.iter().filter_map(foreign).min(),
+        PickleValue::Dict(entries) => entries.values().filter_map(foreign).min(),
+        _ => None,
     }
 }
 
