@@ -4,15 +4,14 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use firebrick::data::{DecodeLimits, open_evaluation};
-use firebrick::train::{
-    DeviceChoice, Evaluation, Extracted, ImageBatches, ImageOptions, ImageTransform, evaluate,
-};
+use firebrick::data::open_evaluation;
+use firebrick::train::{Evaluation, Extracted, evaluate};
 use serde::Serialize;
 
 use crate::Ended;
-use crate::choices::{DataSource, OnBadImage};
+use crate::choices::DataSource;
 use crate::open::{OpenModel, open};
+use crate::reading::ReadingArgs;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -25,18 +24,8 @@ pub(crate) struct Args {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
-    /// Images of a step
-    #[arg(long, default_value_t = 32, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
-    batch_size: u32,
-    /// Threads that read images
-    #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=256))]
-    workers: u32,
-    /// Device: auto takes a GPU if there is one
-    #[arg(long, default_value_t = DeviceChoice::Auto, value_name = "auto|ndarray|flex|wgpu")]
-    device: DeviceChoice,
-    /// What to do with an image that cannot be read
-    #[arg(long, default_value_t = OnBadImage::Fail, value_name = "fail|skip")]
-    on_bad_image: OnBadImage,
+    #[command(flatten)]
+    reading: ReadingArgs,
 }
 
 /// What `--json` prints.
@@ -58,18 +47,11 @@ struct ClassReport {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Ended> {
-    let device = args.device.open()?;
+    let device = args.reading.open_device()?;
     let OpenModel { model, classes, preprocess, .. } = open(&args.model.to_string_lossy(), None, &device)?;
     let samples = open_evaluation(crate::train::folder_of(&args.data)?, &classes)?;
-    let options = ImageOptions {
-        batch_size: args.batch_size as usize,
-        workers: args.workers as usize,
-        shuffle: None,
-        on_bad: args.on_bad_image.into(),
-        limits: DecodeLimits::default(),
-    };
     let backbone = model.backbone.compile(preprocess.input_size)?;
-    let images = ImageBatches::new(samples, ImageTransform::Evaluate(preprocess), &options, &device);
+    let images = args.reading.batches(samples, preprocess, &device);
     let mut features = Extracted::new(images, |images| backbone.pooled(images));
     let report = report(&evaluate(&model.head, &mut features)?, classes);
 

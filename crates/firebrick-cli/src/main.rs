@@ -8,6 +8,7 @@ mod models;
 mod open;
 mod predict;
 mod progress;
+mod reading;
 mod run_folder;
 mod summary;
 mod train;

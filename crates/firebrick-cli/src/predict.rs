@@ -5,14 +5,15 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use firebrick::burn::module::Module;
-use firebrick::data::{DecodeLimits, Sample, list_images};
+use firebrick::data::{Sample, list_images};
 use firebrick::nn::Network;
-use firebrick::train::{Batches, DeviceChoice, ImageBatches, ImageOptions, ImageTransform};
+use firebrick::train::Batches;
 use serde::Serialize;
 
 use crate::Ended;
-use crate::choices::{OnBadImage, Weights};
+use crate::choices::Weights;
 use crate::open::{OpenModel, open};
+use crate::reading::ReadingArgs;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -31,18 +32,8 @@ pub(crate) struct Args {
     /// Add the logits to the JSON
     #[arg(long, requires = "json")]
     logits: bool,
-    /// Images of a step
-    #[arg(long, default_value_t = 32, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
-    batch_size: u32,
-    /// Threads that read images
-    #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=256))]
-    workers: u32,
-    /// Device: auto takes a GPU if there is one
-    #[arg(long, default_value_t = DeviceChoice::Auto, value_name = "auto|ndarray|flex|wgpu")]
-    device: DeviceChoice,
-    /// What to do with an image that cannot be read
-    #[arg(long, default_value_t = OnBadImage::Fail, value_name = "fail|skip")]
-    on_bad_image: OnBadImage,
+    #[command(flatten)]
+    reading: ReadingArgs,
     /// Images, or folders of images
     #[arg(required = true, value_name = "IMAGE|DIR")]
     images: Vec<PathBuf>,
@@ -65,7 +56,7 @@ struct Prediction {
 
 pub(crate) fn run(args: &Args) -> Result<Ended> {
     ensure!(args.top > 0, "--top is 0, it must be at least 1");
-    let device = args.device.open()?;
+    let device = args.reading.open_device()?;
     let mut paths = Vec::new();
     for path in &args.images {
         paths.extend(list_images(path)?);
@@ -77,14 +68,7 @@ pub(crate) fn run(args: &Args) -> Result<Ended> {
     // The label carries the position, so that an image that is skipped does not shift the ones after it.
     let samples =
         paths.iter().enumerate().map(|(label, path)| Sample { path: path.clone(), label }).collect();
-    let options = ImageOptions {
-        batch_size: args.batch_size as usize,
-        workers: args.workers as usize,
-        shuffle: None,
-        on_bad: args.on_bad_image.into(),
-        limits: DecodeLimits::default(),
-    };
-    let mut batches = ImageBatches::new(samples, ImageTransform::Evaluate(preprocess), &options, &device);
+    let mut batches = args.reading.batches(samples, preprocess, &device);
     let mut results = Vec::with_capacity(paths.len());
     for batch in batches.epoch(0) {
         let batch = batch?;
