@@ -21,3 +21,8 @@ pub use firebrick_nn as nn;
 pub use firebrick_optim as optim;
 pub use firebrick_train as train;
 pub use firebrick_zoo as zoo;
+
+/// The README's program, compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
