@@ -48,6 +48,10 @@ pub struct ImageBatches {
 
 impl ImageBatches {
     /// Batches of `samples` on `device`.
+    ///
+    /// # Panics
+    ///
+    /// If the options ask for batches of no samples.
     pub fn new(
         samples: Vec<Sample>,
         transform: ImageTransform,
