@@ -52,9 +52,9 @@ impl Evaluation {
 mod tests {
     use super::*;
 
-    /// Against `sklearn.metrics.classification_report([0,0,0,1,1,2], [0,0,1,1,1,0], zero_division=0)`.
+    /// Labels 0,0,0,1,1,2 taken for 0,0,1,1,1,0, worked by hand from scikit-learn's definitions with `zero_division=0`.
     #[test]
-    fn figures_are_scikit_learns() {
+    fn figures_follow_scikit_learns_definitions() {
         let evaluation = Evaluation {
             samples: 6,
             loss: 0.0,
