@@ -8,7 +8,7 @@
 
 #![allow(clippy::print_stdout, reason = "a program whose purpose is to print")]
 
-use firebrick_kernels::{Activation, ConvParams, Plan, PlanBuilder};
+use firebrick_kernels::{Activation, ConvParams, Plan, PlanBuilder, multiply_add_peak};
 use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -166,53 +166,6 @@ fn mobilenet_v2() -> Result<Plan, Box<dyn Error>> {
         .linear(&random(1000 * 1280, 0.05), &random(1000, 0.1), Activation::None)
         .build()?;
     Ok(plan)
-}
-
-/// GFLOP/s of independent multiply-add chains on all threads.
-fn multiply_add_peak(threads: usize) -> f64 {
-    const ROUNDS: usize = 1_000_000;
-    let start = Instant::now();
-    let values = std::thread::scope(|scope| {
-        let chains: Vec<_> = (0..threads).map(|_| scope.spawn(|| chains(ROUNDS))).collect();
-        chains.into_iter().map(|chain| chain.join().expect("arithmetic does not panic")).sum::<usize>()
-    });
-    2.0 * (values * ROUNDS) as f64 / start.elapsed().as_secs_f64() / 1e9
-}
-
-/// Runs the chains at the best level there is; returns their number.
-fn chains(rounds: usize) -> usize {
-    #[inline(always)]
-    fn run<const N: usize>(rounds: usize) -> usize {
-        let [factor, term] = std::hint::black_box([0.5f32, 1.0]);
-        let mut values = [1.0f32; N];
-        for _ in 0..rounds {
-            for value in &mut values {
-                *value = value.mul_add(factor, term);
-            }
-        }
-        std::hint::black_box(values);
-        N
-    }
-    #[cfg(target_arch = "x86_64")]
-    {
-        #[target_feature(enable = "avx512f,fma")]
-        fn avx512(rounds: usize) -> usize {
-            run::<{ 16 * 16 }>(rounds)
-        }
-        #[target_feature(enable = "avx2,fma")]
-        fn avx2(rounds: usize) -> usize {
-            run::<{ 12 * 8 }>(rounds)
-        }
-        if is_x86_feature_detected!("avx512f") {
-            // SAFETY: the processor was just asked.
-            return unsafe { avx512(rounds) };
-        }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            // SAFETY: the processor was just asked.
-            return unsafe { avx2(rounds) };
-        }
-    }
-    run::<64>(rounds)
 }
 
 /// The program that runs the peers.
