@@ -17,6 +17,9 @@ pub enum SimdLevel {
 }
 
 impl SimdLevel {
+    /// Values in a vector of the scalar level: as many as the commonest vectors have, so that both lay memory out alike.
+    pub(crate) const SCALAR_LANES: usize = 8;
+
     /// Every level, slowest first.
     pub const ALL: [SimdLevel; 4] = [SimdLevel::Scalar, SimdLevel::Neon, SimdLevel::Avx2, SimdLevel::Avx512];
 
@@ -52,6 +55,35 @@ impl SimdLevel {
                 Err(KernelError::UnknownLevel { value: value.to_string_lossy().into_owned() })
             }
             _ => Ok(Self::available().pop().expect("the scalar level is always available")),
+        }
+    }
+
+    /// Runs `work` on this level.
+    ///
+    /// # Panics
+    /// If the processor does not have it.
+    pub(crate) fn run<W: crate::chain::Work>(self, work: W) -> W::Output {
+        const UNAVAILABLE: &str = "the level was required to be available";
+        match self {
+            SimdLevel::Scalar => work.run(crate::simd::Scalar::<{ Self::SCALAR_LANES }>),
+            #[cfg(target_arch = "x86_64")]
+            SimdLevel::Avx2 => work.run(crate::simd::Avx2::detect().expect(UNAVAILABLE)),
+            #[cfg(target_arch = "x86_64")]
+            SimdLevel::Avx512 => work.run(crate::simd::Avx512::detect().expect(UNAVAILABLE)),
+            #[cfg(target_arch = "aarch64")]
+            SimdLevel::Neon => work.run(crate::simd::Neon::detect().expect(UNAVAILABLE)),
+            #[allow(unreachable_patterns, reason = "which levels remain depends on the target")]
+            _ => panic!("{UNAVAILABLE}"),
+        }
+    }
+
+    /// Values in a vector.
+    pub(crate) fn lanes(self) -> usize {
+        match self {
+            SimdLevel::Scalar => Self::SCALAR_LANES,
+            SimdLevel::Neon => 4,
+            SimdLevel::Avx2 => 8,
+            SimdLevel::Avx512 => 16,
         }
     }
 

@@ -14,6 +14,7 @@
 
 mod activation;
 mod buffer;
+mod chain;
 mod depthwise;
 mod error;
 mod layout;
@@ -30,6 +31,10 @@ mod simd;
 mod team;
 
 pub use activation::Activation;
+pub use chain::{
+    BatchMoments, ChainGradients, ChainOutput, ChainSpec, ChainTape, ChainUnit, ConvChain, UnitGradients,
+    UnitParams, release_idle_memory,
+};
 pub use error::KernelError;
 pub use level::SimdLevel;
 pub use params::{BatchNormParams, ConvParams};

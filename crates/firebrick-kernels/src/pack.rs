@@ -105,6 +105,40 @@ impl PackedConv {
         Self::new(conv, Window::Blocked { plane, row: 0 }, lanes)
     }
 
+    /// Packs a matrix of `outputs` rows whose columns are the channels of `planes` planes, `plane` values apart.
+    /// `weight(output, column)` is its element; columns that fill a plane up should be 0.
+    pub(crate) fn matrix(
+        outputs: usize,
+        planes: usize,
+        plane: usize,
+        lanes: usize,
+        weight: impl Fn(usize, usize) -> f32,
+    ) -> Self {
+        let output_planes = outputs.div_ceil(lanes);
+        let mut packed = Self {
+            panels: Vec::new(),
+            weights: Buffer::zeroed(output_planes * lanes * planes * lanes),
+            bias: Buffer::zeroed(output_planes * lanes),
+            runs: vec![Runs::planes(planes, plane, lanes)],
+            finish: Finish::NOTHING,
+            lanes,
+        };
+        let mut first_weight = 0;
+        for (first_plane, vectors) in panels_of(output_planes, 2) {
+            let index = packed.panels.len();
+            packed.panels.push(Panel { index, first_plane, vectors, weights: first_weight, runs: 0 });
+            let width = vectors * lanes;
+            let channels = first_plane * lanes..(first_plane * lanes + width).min(outputs);
+            for (lane, output) in channels.enumerate() {
+                for column in 0..planes * lanes {
+                    packed.weights[first_weight + column * width + lane] = weight(output, column);
+                }
+            }
+            first_weight += planes * lanes * width;
+        }
+        packed
+    }
+
     /// Packs a linear layer between feature vectors.
     pub(crate) fn linear(conv: &FoldedConv, lanes: usize) -> Self {
         // For a single image, the sums of a panel are all that runs side by side.

@@ -73,33 +73,8 @@ const LARGEST_WINDOW: usize = 1 << 12;
 pub(crate) const MOST_CHANNELS: usize = 1 << 20;
 
 impl ConvShape {
-    /// Rows and columns of the result.
-    pub(crate) fn output_size(&self, layer: usize, size: [usize; 2]) -> Result<[usize; 2], KernelError> {
-        let padded = [0, 1].map(|axis| size[axis] + self.padding[axis][0] + self.padding[axis][1]);
-        if self.kernel[0] > padded[0] || self.kernel[1] > padded[1] {
-            return Err(KernelError::KernelLargerThanInput { layer, kernel: self.kernel, padded });
-        }
-        Ok([0, 1].map(|axis| (padded[axis] - self.kernel[axis]) / self.stride[axis] + 1))
-    }
-
-    pub(crate) fn is_depthwise(&self) -> bool {
-        self.groups == self.in_channels && self.groups == self.out_channels && self.groups > 1
-    }
-
-    /// A 1x1 kernel that visits every pixel once and mixes all channels.
-    pub(crate) fn is_pointwise(&self) -> bool {
-        self.groups == 1 && self.kernel == [1, 1] && self.stride == [1, 1] && self.padding == [[0; 2]; 2]
-    }
-
-    /// Products for one pixel of the result.
-    pub(crate) fn multiply_adds_per_pixel(&self) -> u64 {
-        (self.out_channels * (self.in_channels / self.groups) * self.kernel[0] * self.kernel[1]) as u64
-    }
-}
-
-impl ConvParams<'_> {
-    /// Checks every size and multiplies the BatchNorm into the weights, in f64, rounded once.
-    pub(crate) fn fold(&self, layer: usize) -> Result<FoldedConv, KernelError> {
+    /// Checks that a convolution can have these sizes.
+    pub(crate) fn check(&self, layer: usize) -> Result<(), KernelError> {
         let invalid = |reason: String| Err(KernelError::InvalidLayer { layer, reason });
         let (inputs, outputs, groups) = (self.in_channels, self.out_channels, self.groups);
         if inputs == 0 || outputs == 0 || groups == 0 {
@@ -127,6 +102,46 @@ impl ConvParams<'_> {
         if self.padding.iter().flatten().any(|&side| side > LARGEST_WINDOW) {
             return invalid(format!("padding {:?} is larger than {LARGEST_WINDOW}", self.padding));
         }
+        Ok(())
+    }
+
+    /// Rows and columns of the result.
+    pub(crate) fn output_size(&self, layer: usize, size: [usize; 2]) -> Result<[usize; 2], KernelError> {
+        let padded = [0, 1].map(|axis| size[axis] + self.padding[axis][0] + self.padding[axis][1]);
+        if self.kernel[0] > padded[0] || self.kernel[1] > padded[1] {
+            return Err(KernelError::KernelLargerThanInput { layer, kernel: self.kernel, padded });
+        }
+        Ok([0, 1].map(|axis| (padded[axis] - self.kernel[axis]) / self.stride[axis] + 1))
+    }
+
+    pub(crate) fn is_depthwise(&self) -> bool {
+        self.groups == self.in_channels && self.groups == self.out_channels && self.groups > 1
+    }
+
+    /// A 1x1 kernel that visits every pixel once and mixes all channels.
+    pub(crate) fn is_pointwise(&self) -> bool {
+        self.groups == 1 && self.kernel == [1, 1] && self.stride == [1, 1] && self.padding == [[0; 2]; 2]
+    }
+
+    /// Products for one pixel of the result.
+    pub(crate) fn multiply_adds_per_pixel(&self) -> u64 {
+        (self.out_channels * (self.in_channels / self.groups) * self.kernel[0] * self.kernel[1]) as u64
+    }
+}
+
+impl ConvParams<'_> {
+    /// Checks every size and multiplies the BatchNorm into the weights, in f64, rounded once.
+    pub(crate) fn fold(&self, layer: usize) -> Result<FoldedConv, KernelError> {
+        let sizes = ConvShape {
+            out_channels: self.out_channels,
+            in_channels: self.in_channels,
+            kernel: self.kernel,
+            stride: self.stride,
+            padding: self.padding,
+            groups: self.groups,
+        };
+        sizes.check(layer)?;
+        let (inputs, outputs, groups) = (self.in_channels, self.out_channels, self.groups);
 
         let shape = [outputs, inputs / groups, self.kernel[0], self.kernel[1]];
         let length = |parameter, values: &[f32], shape: &[usize]| {
@@ -162,15 +177,7 @@ impl ConvParams<'_> {
                 *bias = (centred * scale + f64::from(norm.beta[channel])) as f32;
             }
         }
-        let shape = ConvShape {
-            out_channels: outputs,
-            in_channels: inputs,
-            kernel: self.kernel,
-            stride: self.stride,
-            padding: self.padding,
-            groups,
-        };
-        Ok(FoldedConv { weight, bias, shape, activation: self.activation })
+        Ok(FoldedConv { weight, bias, shape: sizes, activation: self.activation })
     }
 }
 

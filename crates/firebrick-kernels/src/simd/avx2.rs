@@ -97,6 +97,16 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn between(self, low: __m256, x: __m256, high: __m256, value: __m256) -> __m256 {
+        // SAFETY: `self` proves the features.
+        unsafe {
+            let above = _mm256_cmp_ps::<_CMP_LT_OQ>(low, x);
+            let below = _mm256_cmp_ps::<_CMP_LT_OQ>(x, high);
+            _mm256_and_ps(value, _mm256_and_ps(above, below))
+        }
+    }
+
+    #[inline(always)]
     fn round(self, x: __m256) -> __m256 {
         // SAFETY: `self` proves the features.
         unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x) }

@@ -99,6 +99,16 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn between(self, low: __m512, x: __m512, high: __m512, value: __m512) -> __m512 {
+        // SAFETY: `self` proves the features.
+        unsafe {
+            let above = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(low, x);
+            let inside = _mm512_mask_cmp_ps_mask::<_CMP_LT_OQ>(above, x, high);
+            _mm512_maskz_mov_ps(inside, value)
+        }
+    }
+
+    #[inline(always)]
     fn round(self, x: __m512) -> __m512 {
         // SAFETY: `self` proves the features.
         unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x) }

@@ -72,6 +72,15 @@ pub(crate) trait Simd: Copy + Send + Sync + std::fmt::Debug + 'static {
     /// The smaller of `bound` and `x`; `x` where it is not a number.
     fn at_most(self, bound: Self::Vector, x: Self::Vector) -> Self::Vector;
 
+    /// `value` where `low < x < high`, else 0; 0 where `x` is not a number.
+    fn between(
+        self,
+        low: Self::Vector,
+        x: Self::Vector,
+        high: Self::Vector,
+        value: Self::Vector,
+    ) -> Self::Vector;
+
     /// The nearest whole number, ties to even, for `|x| < 2^22`.
     fn round(self, x: Self::Vector) -> Self::Vector;
 

@@ -94,6 +94,15 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    fn between(self, low: float32x4_t, x: float32x4_t, high: float32x4_t, value: float32x4_t) -> float32x4_t {
+        // SAFETY: `self` proves the feature.
+        unsafe {
+            let inside = vandq_u32(vcltq_f32(low, x), vcltq_f32(x, high));
+            vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(value), inside))
+        }
+    }
+
+    #[inline(always)]
     fn round(self, x: float32x4_t) -> float32x4_t {
         // SAFETY: `self` proves the feature.
         unsafe { vrndnq_f32(x) }

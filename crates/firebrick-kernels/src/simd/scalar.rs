@@ -70,6 +70,17 @@ impl<const L: usize> Simd for Scalar<L> {
     }
 
     #[inline(always)]
+    fn between(
+        self,
+        low: Self::Vector,
+        x: Self::Vector,
+        high: Self::Vector,
+        value: Self::Vector,
+    ) -> Self::Vector {
+        std::array::from_fn(|i| if low[i] < x[i] && x[i] < high[i] { value[i] } else { 0.0 })
+    }
+
+    #[inline(always)]
     fn round(self, x: Self::Vector) -> Self::Vector {
         x.map(f32::round_ties_even)
     }

@@ -45,6 +45,12 @@ fn check<S: Simd>(simd: S) {
             result(&|_, b, _| simd.at_most(simd.splat(2.0), b)),
             if other > 2.0 { 2.0 } else { other },
         );
+        let inside = -2.0 < other && other < 6.0;
+        same(
+            "between",
+            result(&|a, b, _| simd.between(simd.splat(-2.0), b, simd.splat(6.0), a)),
+            if inside { first } else { 0.0 },
+        );
         if first.abs() < 1e6 {
             same("round", result(&|a, _, _| simd.round(a)), first.round_ties_even());
         }

@@ -1,0 +1,476 @@
+//! Convolutions with batch normalisation and activation, chained, forward and backward: what training a backbone is made of.
+//!
+//! A chain is a few convolutions, each followed by a BatchNorm with the batch's own statistics and an activation, and possibly the
+//! chain's input added at the end: an inverted residual (Sandler et al. 2018), a bottleneck (He et al. 2015), or a single
+//! convolution. Between the chain's convolutions only raw results are stored; see `norm` for how that halves the memory traffic, which
+//! is what training on a CPU costs.
+//!
+//! - forward: each convolution reads the one before through its norm and activation, and gathers its own result's moments
+//! - backward: each convolution computes, for a tile of pixels at a time, the gradient at its result, the weight's gradient, the
+//!   input's gradient, and the sums that the norm before it needs: one pass over memory
+//!
+//! Everything is cut by the batch's size alone, so results are the same bytes for any number of threads.
+
+mod filter;
+mod matrix;
+mod memory;
+mod moments;
+mod norm;
+mod operand;
+mod outer;
+mod patches;
+#[cfg(test)]
+mod tests;
+mod tiles;
+
+pub use memory::release_idle_memory;
+
+use crate::activation::Finish;
+use crate::buffer::Shared;
+use crate::layout::Blocked;
+use crate::params::ConvShape;
+use crate::simd::Simd;
+use crate::{Activation, KernelError, SimdLevel};
+use filter::Filter;
+use matrix::Matrix;
+use memory::Pooled;
+use moments::Parts;
+use norm::{Norm, NormGradient};
+use operand::{Arriving, Departing, Operand};
+use rayon::prelude::*;
+
+/// One convolution without bias, its BatchNorm and its activation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ChainUnit {
+    /// Channels of the input; a multiple of `groups`.
+    pub in_channels: usize,
+    /// Channels of the result.
+    pub out_channels: usize,
+    /// Height and width, at least 1.
+    pub kernel: [usize; 2],
+    /// Vertical and horizontal step, at least 1.
+    pub stride: [usize; 2],
+    /// Zeros around the input: `[[top, bottom], [left, right]]`.
+    pub padding: [[usize; 2]; 2],
+    /// 1, or `in_channels` for a depthwise convolution with one filter a channel.
+    pub groups: usize,
+    /// Applied after the norm; by the last unit after the chain's input was added, if it is.
+    pub activation: Activation,
+    /// Added to the variance.
+    pub epsilon: f32,
+}
+
+/// The convolutions of a chain and whether its input is added to the last one's norm.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChainSpec {
+    /// At least one.
+    pub units: Vec<ChainUnit>,
+    /// Asks that input and result have the same shape.
+    pub residual: bool,
+}
+
+/// The parameters of a unit.
+#[derive(Debug, Clone, Copy)]
+pub struct UnitParams<'a> {
+    /// `[out_channels, in_channels / groups, kernel height, kernel width]`.
+    pub weight: &'a [f32],
+    /// `[out_channels]`, the norm's scale.
+    pub gamma: &'a [f32],
+    /// `[out_channels]`, the norm's shift.
+    pub beta: &'a [f32],
+}
+
+/// The gradients of a unit's parameters, in their layouts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UnitGradients {
+    /// As [`UnitParams::weight`].
+    pub weight: Vec<f32>,
+    /// `[out_channels]`.
+    pub gamma: Vec<f32>,
+    /// `[out_channels]`.
+    pub beta: Vec<f32>,
+}
+
+/// The statistics of a unit's raw result over batch, height and width.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BatchMoments {
+    /// `[out_channels]`.
+    pub mean: Vec<f32>,
+    /// `[out_channels]`: the mean squared distance from the mean (biased).
+    pub variance: Vec<f32>,
+    /// Values behind each channel's statistics: `batch * height * width`.
+    pub count: usize,
+}
+
+/// What [`ConvChain::forward`] computes.
+#[derive(Debug)]
+pub struct ChainOutput {
+    /// `[batch, height, width, channels]`.
+    pub output: Vec<f32>,
+    /// Of every unit.
+    pub moments: Vec<BatchMoments>,
+    /// What the backward pass needs.
+    pub tape: ChainTape,
+}
+
+/// The raw results of a forward pass. Its memory is used again when it is dropped.
+#[derive(Debug)]
+pub struct ChainTape {
+    /// The chain's input, then every unit's raw result: `[batch, blocked image]`.
+    activations: Vec<Pooled>,
+    norms: Vec<Norm>,
+}
+
+/// What [`ConvChain::backward`] computes.
+#[derive(Debug)]
+pub struct ChainGradients {
+    /// `[batch, height, width, channels]`, if it was asked for.
+    pub input: Option<Vec<f32>>,
+    /// Of every unit.
+    pub units: Vec<UnitGradients>,
+}
+
+/// A chain for one size of batch and image, on one instruction set.
+#[derive(Debug)]
+pub struct ConvChain {
+    spec: ChainSpec,
+    units: Vec<Unit>,
+    batch: usize,
+    /// The input's layout, then every result's.
+    layouts: Vec<Blocked>,
+    level: SimdLevel,
+}
+
+#[derive(Debug)]
+enum Unit {
+    Matrix(Matrix),
+    Filter(Filter),
+}
+
+impl ChainUnit {
+    fn shape(&self) -> ConvShape {
+        ConvShape {
+            out_channels: self.out_channels,
+            in_channels: self.in_channels,
+            kernel: self.kernel,
+            stride: self.stride,
+            padding: self.padding,
+            groups: self.groups,
+        }
+    }
+
+    /// Whether a chain can hold it: convolutions in groups that are not depthwise are not among them.
+    pub fn is_supported(&self) -> bool {
+        self.groups == 1 || self.shape().is_depthwise()
+    }
+}
+
+impl ConvChain {
+    /// Prepares a chain for inputs `[batch, channels, height, width]`, on the instruction set that the environment says
+    /// (see [`SimdLevel::from_environment`]).
+    ///
+    /// # Errors
+    /// [`KernelError`] if sizes do not fit each other, or a unit is not [supported](ChainUnit::is_supported).
+    pub fn new(spec: &ChainSpec, input: [usize; 4]) -> Result<Self, KernelError> {
+        Self::with_level(spec, input, SimdLevel::from_environment()?)
+    }
+
+    /// As [`new`](Self::new), on a given instruction set.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and if the processor has no such instructions.
+    pub fn with_level(spec: &ChainSpec, input: [usize; 4], level: SimdLevel) -> Result<Self, KernelError> {
+        let level = level.require()?;
+        let lanes = level.lanes();
+        let [batch, channels, height, width] = input;
+        if spec.units.is_empty() || input.contains(&0) {
+            return Err(KernelError::Empty { layers: spec.units.len(), input: [channels, height, width] });
+        }
+        let mut layouts = vec![Blocked { channels, height, width, lanes }];
+        let mut units = Vec::new();
+        for (layer, unit) in spec.units.iter().enumerate() {
+            let conv = unit.shape();
+            let before = layouts[layer];
+            conv.check(layer)?;
+            if conv.in_channels != before.channels {
+                let (expected, actual) = (conv.in_channels, before.channels);
+                return Err(KernelError::InputChannels { layer, operation: "convolution", expected, actual });
+            }
+            if !unit.is_supported() {
+                let reason = format!(
+                    "a convolution in {} groups of {} -> {} channels is neither dense nor depthwise",
+                    conv.groups, conv.in_channels, conv.out_channels
+                );
+                return Err(KernelError::InvalidLayer { layer, reason });
+            }
+            let [height, width] = conv.output_size(layer, [before.height, before.width])?;
+            let after = Blocked { channels: conv.out_channels, height, width, lanes };
+            // Offsets within an image, with room for padding, are 32 bits wide.
+            for layout in [before, after] {
+                if layout.len().checked_mul(4).is_none_or(|len| len > u32::MAX as usize) {
+                    let Blocked { channels, height, width, .. } = layout;
+                    let limit = u32::MAX as usize / 4;
+                    return Err(KernelError::TooLarge { layer, channels, height, width, limit });
+                }
+            }
+            units.push(if conv.is_depthwise() {
+                Unit::Filter(Filter::new(conv, batch, before, after))
+            } else {
+                Unit::Matrix(Matrix::new(conv, batch, before, after))
+            });
+            layouts.push(after);
+        }
+        let (first, last) = (layouts[0], layouts[layouts.len() - 1]);
+        if spec.residual && first != last {
+            let reason = format!(
+                "the chain's input of {} channels of {} x {} cannot be added to its result of {} channels of {} x {}",
+                first.channels, first.height, first.width, last.channels, last.height, last.width
+            );
+            return Err(KernelError::InvalidLayer { layer: spec.units.len() - 1, reason });
+        }
+        Ok(Self { spec: spec.clone(), units, batch, layouts, level })
+    }
+
+    /// The result's shape: `[batch, channels, height, width]`.
+    pub fn output_shape(&self) -> [usize; 4] {
+        let last = self.layouts[self.layouts.len() - 1];
+        [self.batch, last.channels, last.height, last.width]
+    }
+
+    /// Computes the chain of `x`, `[batch, height, width, channels]`.
+    ///
+    /// # Panics
+    /// If `x` or a parameter has another length than its shape.
+    pub fn forward(&self, x: &[f32], params: &[UnitParams<'_>]) -> ChainOutput {
+        self.check(x, &self.layouts[0], params);
+        self.level.run(Forward { chain: self, x, params })
+    }
+
+    /// The gradients of a chain whose result has the gradient `output`, `[batch, height, width, channels]`.
+    ///
+    /// `tape` is the forward pass's, `params` are those it was given.
+    ///
+    /// # Panics
+    /// If `output` or a parameter has another length than its shape, or the tape is another chain's.
+    pub fn backward(
+        &self,
+        tape: &ChainTape,
+        params: &[UnitParams<'_>],
+        output: &[f32],
+        input_gradient: bool,
+    ) -> ChainGradients {
+        self.check(output, &self.layouts[self.layouts.len() - 1], params);
+        let lengths = tape.activations.iter().map(|values| values.len());
+        assert!(
+            lengths.eq(self.layouts.iter().map(|layout| self.batch * layout.len())),
+            "the tape is another chain's"
+        );
+        self.level.run(Backward { chain: self, tape, params, output, input_gradient })
+    }
+
+    fn check(&self, values: &[f32], layout: &Blocked, params: &[UnitParams<'_>]) {
+        let Blocked { channels, height, width, .. } = *layout;
+        let shape = [self.batch, height, width, channels];
+        assert_eq!(values.len(), shape.iter().product(), "the tensor is {shape:?} (NHWC)");
+        assert_eq!(params.len(), self.units.len(), "one set of parameters a unit");
+        for (unit, params) in self.spec.units.iter().zip(params) {
+            let ChainUnit { in_channels, out_channels, kernel, groups, .. } = *unit;
+            let shape = [out_channels, in_channels / groups, kernel[0], kernel[1]];
+            assert_eq!(params.weight.len(), shape.iter().product(), "the weight is {shape:?}");
+            assert_eq!([params.gamma.len(), params.beta.len()], [out_channels; 2], "one a channel");
+        }
+    }
+
+    fn operand<'a>(&self, activations: &'a [Pooled], norms: &'a [Norm], index: usize) -> Operand<'a> {
+        let norm = index.checked_sub(1).map(|before| &norms[before]);
+        Operand { values: &activations[index], layout: self.layouts[index], norm }
+    }
+}
+
+/// A computation that is compiled for every instruction set.
+pub(crate) trait Work {
+    type Output;
+
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+struct Forward<'a> {
+    chain: &'a ConvChain,
+    x: &'a [f32],
+    params: &'a [UnitParams<'a>],
+}
+
+impl Work for Forward<'_> {
+    type Output = ChainOutput;
+
+    fn run<S: Simd>(self, simd: S) -> ChainOutput {
+        let ConvChain { spec, units, batch, layouts, .. } = self.chain;
+        let first = layouts[0];
+        let mut input = Pooled::take(batch * first.len());
+        let pixels = first.pixels() * first.channels;
+        input
+            .par_chunks_exact_mut(first.len())
+            .zip(self.x.par_chunks_exact(pixels))
+            .for_each(|(blocked, nhwc)| first.import(nhwc, blocked));
+
+        let (mut activations, mut norms) = (vec![input], Vec::<Norm>::new());
+        let mut moments = Vec::new();
+        for (index, (unit, params)) in units.iter().zip(self.params).enumerate() {
+            let operand = self.chain.operand(&activations, &norms, index);
+            let (y, parts) = match unit {
+                Unit::Matrix(matrix) => matrix.forward(simd, operand, params.weight),
+                Unit::Filter(filter) => filter.forward(simd, operand, params.weight),
+            };
+            let ChainUnit { activation, epsilon, .. } = spec.units[index];
+            let finish = Finish::of(activation);
+            let norm = Norm::new(&parts, params.gamma, params.beta, epsilon, finish, S::LANES);
+            let (mean, variance) = (norm.mean.clone(), norm.variance.clone());
+            moments.push(BatchMoments { mean, variance, count: parts.count() });
+            norms.push(norm);
+            activations.push(y);
+        }
+
+        let last = layouts[units.len()];
+        let mut output = vec![0.0; batch * last.pixels() * last.channels];
+        let result = self.chain.operand(&activations, &norms, units.len());
+        output.par_chunks_exact_mut(last.pixels() * last.channels).enumerate().for_each_init(
+            || Pooled::take(last.plane()),
+            |scratch, (image, nhwc)| {
+                let whole = 0..last.pixels();
+                for plane in 0..last.planes() {
+                    let raw = result.raw(image, plane, &whole);
+                    let added = spec
+                        .residual
+                        .then(|| self.chain.operand(&activations, &norms, 0).raw(image, plane, &whole));
+                    norms[units.len() - 1].finish(simd, plane, raw, added, scratch);
+                    export_plane(&last, plane, scratch, nhwc);
+                }
+            },
+        );
+        ChainOutput { output, moments, tape: ChainTape { activations, norms } }
+    }
+}
+
+/// Writes one block of channels of an image as part of `[height, width, channels]`.
+fn export_plane(layout: &Blocked, plane: usize, block: &[f32], nhwc: &mut [f32]) {
+    let first = plane * layout.lanes;
+    let valid = layout.lanes.min(layout.channels - first);
+    for (values, pixel) in block.chunks_exact(layout.lanes).zip(nhwc.chunks_exact_mut(layout.channels)) {
+        pixel[first..first + valid].copy_from_slice(&values[..valid]);
+    }
+}
+
+struct Backward<'a> {
+    chain: &'a ConvChain,
+    tape: &'a ChainTape,
+    params: &'a [UnitParams<'a>],
+    output: &'a [f32],
+    input_gradient: bool,
+}
+
+impl Backward<'_> {
+    /// The gradient at the last norm's result, from the one at the chain's.
+    fn arrive<S: Simd>(&self, simd: S) -> NormGradient {
+        let ConvChain { spec, units, batch, layouts, .. } = self.chain;
+        let ChainTape { activations, norms } = self.tape;
+        let last = layouts[units.len()];
+        let norm = &norms[units.len() - 1];
+        let result = self.chain.operand(activations, norms, units.len());
+        let mut gradient = Pooled::take(batch * last.len());
+        let mut parts = Parts::new(vec![last.pixels(); *batch], last.planes() * last.lanes);
+        let figures = parts.shared();
+        gradient
+            .par_chunks_exact_mut(last.len())
+            .zip(self.output.par_chunks_exact(last.pixels() * last.channels))
+            .enumerate()
+            .for_each(|(image, (gradient, nhwc))| {
+                last.import(nhwc, gradient);
+                let whole = 0..last.pixels();
+                for (plane, gradient) in gradient.chunks_exact_mut(last.plane()).enumerate() {
+                    let added = spec
+                        .residual
+                        .then(|| self.chain.operand(activations, norms, 0).raw(image, plane, &whole));
+                    let raw = result.raw(image, plane, &whole);
+                    let (sum, product) = norm.backward(simd, plane, raw, added, gradient);
+                    // SAFETY: every image has its own tile.
+                    unsafe { figures.put(simd, image, plane, sum, product) };
+                }
+            });
+        NormGradient::new(&parts, norm, gradient)
+    }
+}
+
+impl Work for Backward<'_> {
+    type Output = ChainGradients;
+
+    fn run<S: Simd>(self, simd: S) -> ChainGradients {
+        let ConvChain { spec, units, batch, layouts, .. } = self.chain;
+        let ChainTape { activations, norms } = self.tape;
+        let mut arriving = self.arrive(simd);
+        // With a residual, the gradient before the last activation reaches the input as well.
+        let mut added = None;
+        let mut input = None;
+        let mut gradients = Vec::new();
+        for (index, (unit, params)) in units.iter().zip(self.params).enumerate().rev() {
+            let operand = self.chain.operand(activations, norms, index);
+            let wanted = index > 0 || self.input_gradient;
+            let mut departing = Pooled::take(if wanted { batch * layouts[index].len() } else { 0 });
+            let counts = match unit {
+                Unit::Matrix(matrix) => matrix.backward_counts(),
+                Unit::Filter(filter) => filter.backward_counts(),
+            };
+            let mut parts = Parts::new(counts, layouts[index].planes() * layouts[index].lanes);
+            let into = wanted.then(|| Departing {
+                operand,
+                gradient: Shared::new(&mut departing),
+                parts: parts.shared(),
+            });
+            let from =
+                Arriving { y: &activations[index + 1], layout: layouts[index + 1], gradient: &arriving };
+            let weight = match unit {
+                Unit::Matrix(matrix) => matrix.backward(simd, operand, from, params.weight, into),
+                Unit::Filter(filter) => filter.backward(simd, operand, from, params.weight, into),
+            };
+            let (gamma, beta) = (arriving.gamma.clone(), arriving.beta.clone());
+            gradients.push(UnitGradients { weight, gamma, beta });
+            if index > 0 {
+                let next = NormGradient::new(&parts, &norms[index - 1], departing);
+                let before = std::mem::replace(&mut arriving, next);
+                if index + 1 == units.len() && spec.residual {
+                    added = Some(before.gradient);
+                }
+            } else {
+                if units.len() == 1 && spec.residual {
+                    added = Some(std::mem::replace(&mut arriving.gradient, Pooled::take(0)));
+                }
+                input = Some(departing);
+            }
+        }
+        gradients.reverse();
+        let input = input.filter(|_| self.input_gradient).map(|blocked| {
+            let first = layouts[0];
+            let mut nhwc = vec![0.0; batch * first.pixels() * first.channels];
+            nhwc.par_chunks_exact_mut(first.pixels() * first.channels)
+                .zip(blocked.par_chunks_exact(first.len()))
+                .enumerate()
+                .for_each_init(
+                    || Pooled::take(first.plane()),
+                    |sum, (image, (nhwc, blocked))| {
+                        for (plane, block) in blocked.chunks_exact(first.plane()).enumerate() {
+                            let Some(added) = &added else {
+                                export_plane(&first, plane, block, nhwc);
+                                continue;
+                            };
+                            let added = &added[image * first.len() + plane * first.plane()..];
+                            for (sum, (a, b)) in sum.iter_mut().zip(block.iter().zip(added)) {
+                                *sum = a + b;
+                            }
+                            export_plane(&first, plane, sum, nhwc);
+                        }
+                    },
+                );
+            nhwc
+        });
+        ChainGradients { input, units: gradients }
+    }
+}

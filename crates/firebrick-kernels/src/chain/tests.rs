@@ -1,0 +1,395 @@
+//! Chains of every kind of convolution against plain f64 arithmetic: results, and gradients against central differences.
+
+use super::*;
+use proptest::prelude::*;
+
+/// A tensor `[batch, height, width, channels]` in f64.
+#[derive(Clone)]
+struct Image {
+    shape: [usize; 4],
+    values: Vec<f64>,
+}
+
+/// Everything a chain is a function of.
+#[derive(Clone)]
+struct Inputs {
+    x: Vec<f64>,
+    /// Weight, gamma and beta of every unit.
+    params: Vec<[Vec<f64>; 3]>,
+}
+
+/// Numbers between -1 and 1 that no small period hides in.
+fn numbers(seed: u64) -> impl Iterator<Item = f64> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    std::iter::repeat_with(move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        // As an f32, so that both sides begin with the same number.
+        f64::from((((state >> 40) as f64 / (1u64 << 23) as f64) - 1.0) as f32)
+    })
+}
+
+fn inputs(spec: &ChainSpec, [batch, channels, height, width]: [usize; 4], seed: u64) -> Inputs {
+    let mut numbers = numbers(seed);
+    let x = numbers.by_ref().take(batch * channels * height * width).collect();
+    let params = spec.units.iter().map(|unit| {
+        let weights = unit.out_channels * unit.in_channels / unit.groups * unit.kernel[0] * unit.kernel[1];
+        let weight = numbers.by_ref().take(weights).collect();
+        let gamma =
+            numbers.by_ref().take(unit.out_channels).map(|v| f64::from((1.0 + 0.5 * v) as f32)).collect();
+        let beta = numbers.by_ref().take(unit.out_channels).map(|v| f64::from((0.5 + v) as f32)).collect();
+        [weight, gamma, beta]
+    });
+    let params = params.collect();
+    Inputs { x, params }
+}
+
+fn convolve(x: &Image, unit: &ChainUnit, weight: &[f64]) -> Image {
+    let [batch, height, width, channels] = x.shape;
+    let [kernel_height, kernel_width] = unit.kernel;
+    let [rows, columns] = unit.shape().output_size(0, [height, width]).unwrap();
+    let (group_in, group_out) = (channels / unit.groups, unit.out_channels / unit.groups);
+    let mut values = Vec::new();
+    for image in 0..batch {
+        for row in 0..rows {
+            for column in 0..columns {
+                for output in 0..unit.out_channels {
+                    let mut sum = 0.0;
+                    for input in 0..group_in {
+                        for ky in 0..kernel_height {
+                            for kx in 0..kernel_width {
+                                let y = (row * unit.stride[0] + ky).wrapping_sub(unit.padding[0][0]);
+                                let x_at = (column * unit.stride[1] + kx).wrapping_sub(unit.padding[1][0]);
+                                if y < height && x_at < width {
+                                    let channel = output / group_out * group_in + input;
+                                    let at = ((image * height + y) * width + x_at) * channels + channel;
+                                    let tap = (output * group_in + input) * kernel_height * kernel_width
+                                        + ky * kernel_width
+                                        + kx;
+                                    sum += x.values[at] * weight[tap];
+                                }
+                            }
+                        }
+                    }
+                    values.push(sum);
+                }
+            }
+        }
+    }
+    Image { shape: [batch, rows, columns, unit.out_channels], values }
+}
+
+fn act(activation: Activation, x: f64) -> f64 {
+    match activation {
+        Activation::None => x,
+        Activation::Relu => x.max(0.0),
+        Activation::Relu6 => x.clamp(0.0, 6.0),
+        Activation::Silu => x / (1.0 + (-x).exp()),
+        Activation::HardSwish => x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
+    }
+}
+
+/// The chain in f64, and every unit's mean and biased variance.
+fn reference(
+    spec: &ChainSpec,
+    inputs: &Inputs,
+    [batch, channels, height, width]: [usize; 4],
+) -> (Image, Vec<[Vec<f64>; 2]>) {
+    let input = Image { shape: [batch, height, width, channels], values: inputs.x.clone() };
+    let mut x = input.clone();
+    let mut moments = Vec::new();
+    for (index, (unit, [weight, gamma, beta])) in spec.units.iter().zip(&inputs.params).enumerate() {
+        let mut y = convolve(&x, unit, weight);
+        let channels = unit.out_channels;
+        let count = (y.values.len() / channels) as f64;
+        let mut statistics = [vec![0.0; channels], vec![0.0; channels]];
+        for channel in 0..channels {
+            let of_channel = || y.values.iter().skip(channel).step_by(channels);
+            let mean = of_channel().sum::<f64>() / count;
+            let variance = of_channel().map(|v| (v - mean).powi(2)).sum::<f64>() / count;
+            statistics[0][channel] = mean;
+            statistics[1][channel] = variance;
+            let rstd = 1.0 / (variance + f64::from(unit.epsilon)).sqrt();
+            for value in y.values.iter_mut().skip(channel).step_by(channels) {
+                *value = (*value - mean) * rstd * gamma[channel] + beta[channel];
+            }
+        }
+        if spec.residual && index + 1 == spec.units.len() {
+            y.values.iter_mut().zip(&input.values).for_each(|(value, x)| *value += x);
+        }
+        y.values.iter_mut().for_each(|value| *value = act(unit.activation, *value));
+        moments.push(statistics);
+        x = y;
+    }
+    (x, moments)
+}
+
+fn single(values: &[f64]) -> Vec<f32> {
+    values.iter().map(|&value| value as f32).collect()
+}
+
+/// Compares in units of the largest expected value.
+fn close(what: &str, actual: &[f32], expected: &[f64], tolerance: f64) {
+    assert_eq!(actual.len(), expected.len(), "{what}");
+    let scale = expected.iter().fold(1e-3f64, |scale, value| scale.max(value.abs()));
+    for (index, (&actual, &expected)) in actual.iter().zip(expected).enumerate() {
+        let error = (f64::from(actual) - expected).abs() / scale;
+        assert!(
+            error <= tolerance,
+            "{what}[{index}] is {actual}, not {expected} (error {error:.1e} of {scale})"
+        );
+    }
+}
+
+/// Checks result, moments and all gradients of a chain on one level.
+fn check(spec: &ChainSpec, shape: [usize; 4], level: SimdLevel, seed: u64) {
+    let name = format!("{level} {shape:?} {spec:?}");
+    let chain = ConvChain::with_level(spec, shape, level).unwrap();
+    let inputs = inputs(spec, shape, seed);
+    let (expected, statistics) = reference(spec, &inputs, shape);
+    let [batch, rows, columns, channels] = expected.shape;
+    assert_eq!(chain.output_shape(), [batch, channels, rows, columns], "{name}");
+
+    let x = single(&inputs.x);
+    let params: Vec<[Vec<f32>; 3]> =
+        inputs.params.iter().map(|params| params.each_ref().map(|values| single(values))).collect();
+    let params: Vec<UnitParams<'_>> =
+        params.iter().map(|[weight, gamma, beta]| UnitParams { weight, gamma, beta }).collect();
+    let forward = chain.forward(&x, &params);
+    close(&format!("{name}: result"), &forward.output, &expected.values, 2e-5);
+    for (unit, (moments, [mean, variance])) in forward.moments.iter().zip(&statistics).enumerate() {
+        close(&format!("{name}: mean of unit {unit}"), &moments.mean, mean, 1e-5);
+        close(&format!("{name}: variance of unit {unit}"), &moments.variance, variance, 1e-5);
+    }
+
+    // The loss is a weighted sum of the result.
+    let direction: Vec<f64> = numbers(seed + 1).take(expected.values.len()).collect();
+    let loss = |inputs: &Inputs| -> f64 {
+        let (result, _) = reference(spec, inputs, shape);
+        result.values.iter().zip(&direction).map(|(a, b)| a * b).sum()
+    };
+    let gradient = |of: &dyn Fn(&mut Inputs) -> &mut Vec<f64>| -> Vec<f64> {
+        let mut inputs = inputs.clone();
+        (0..of(&mut inputs).len())
+            .map(|index| {
+                let step = 1e-6;
+                let mut moved = |by: f64| {
+                    of(&mut inputs)[index] += by;
+                    let loss = loss(&inputs);
+                    of(&mut inputs)[index] -= by;
+                    loss
+                };
+                (moved(step) - moved(-step)) / (2.0 * step)
+            })
+            .collect()
+    };
+    let backward = chain.backward(&forward.tape, &params, &single(&direction), true);
+    close(&format!("{name}: dx"), &backward.input.unwrap(), &gradient(&|inputs| &mut inputs.x), 2e-4);
+    for (unit, gradients) in backward.units.iter().enumerate() {
+        for (which, (part, actual)) in
+            [("weight", &gradients.weight), ("gamma", &gradients.gamma), ("beta", &gradients.beta)]
+                .into_iter()
+                .enumerate()
+        {
+            let expected = gradient(&|inputs| &mut inputs.params[unit][which]);
+            close(&format!("{name}: gradient of {part} of unit {unit}"), actual, &expected, 2e-4);
+        }
+    }
+    let without = chain.backward(&forward.tape, &params, &single(&direction), false);
+    assert!(without.input.is_none() && without.units == backward.units, "{name}");
+}
+
+fn unit(in_channels: usize, out_channels: usize, kernel: usize, activation: Activation) -> ChainUnit {
+    let side = (kernel - 1) / 2;
+    ChainUnit {
+        in_channels,
+        out_channels,
+        kernel: [kernel; 2],
+        stride: [1, 1],
+        padding: [[side; 2]; 2],
+        groups: 1,
+        activation,
+        epsilon: 1e-5,
+    }
+}
+
+fn depthwise(channels: usize, kernel: usize, stride: usize, activation: Activation) -> ChainUnit {
+    ChainUnit { groups: channels, stride: [stride; 2], ..unit(channels, channels, kernel, activation) }
+}
+
+fn chain(units: &[ChainUnit], residual: bool) -> ChainSpec {
+    ChainSpec { units: units.to_vec(), residual }
+}
+
+#[test]
+fn computes_what_plain_arithmetic_does_over_odd_shapes_at_each_level() {
+    use Activation::{HardSwish, None, Relu, Relu6, Silu};
+    let asymmetric = ChainUnit { padding: [[0, 1], [2, 0]], stride: [2, 1], ..unit(3, 5, 3, Relu) };
+    let lopsided = ChainUnit { padding: [[2, 0], [0, 1]], kernel: [2, 3], ..depthwise(9, 3, 1, Silu) };
+    let large = ChainUnit { padding: [[3; 2]; 2], ..unit(2, 3, 5, Relu6) };
+    let cases = [
+        (chain(&[unit(1, 1, 1, None)], false), [2, 1, 1, 1]),
+        (chain(&[unit(3, 7, 1, Relu6)], false), [2, 3, 5, 3]),
+        (chain(&[unit(8, 8, 1, Relu)], true), [3, 8, 2, 2]),
+        (chain(&[unit(3, 8, 3, Relu6)], false), [2, 3, 4, 5]),
+        (chain(&[ChainUnit { stride: [2, 2], ..unit(3, 9, 3, Silu) }], false), [2, 3, 5, 6]),
+        (chain(&[ChainUnit { stride: [3, 3], ..unit(9, 4, 3, HardSwish) }], false), [2, 9, 7, 4]),
+        (chain(&[asymmetric], false), [1, 3, 4, 3]),
+        // The kernel is larger than the image.
+        (chain(&[large], false), [2, 2, 1, 2]),
+        (chain(&[depthwise(5, 3, 1, Relu6)], false), [2, 5, 3, 4]),
+        (chain(&[depthwise(9, 3, 2, HardSwish)], false), [2, 9, 5, 6]),
+        (chain(&[depthwise(8, 5, 2, None)], false), [1, 8, 4, 7]),
+        (chain(&[depthwise(3, 3, 3, Silu)], false), [2, 3, 7, 8]),
+        (chain(&[lopsided], false), [2, 9, 3, 3]),
+        (
+            chain(&[unit(8, 16, 1, Relu6), depthwise(16, 3, 1, Relu6), unit(16, 8, 1, None)], true),
+            [2, 8, 3, 3],
+        ),
+        (
+            chain(&[unit(4, 12, 1, Relu6), depthwise(12, 3, 2, Silu), unit(12, 6, 1, None)], false),
+            [2, 4, 5, 4],
+        ),
+        (
+            chain(
+                &[
+                    ChainUnit { stride: [2, 2], ..unit(3, 8, 3, Relu6) },
+                    depthwise(8, 3, 1, Relu6),
+                    unit(8, 4, 1, None),
+                ],
+                false,
+            ),
+            [2, 3, 6, 6],
+        ),
+        // A bottleneck: the activation comes after the sum.
+        (chain(&[unit(6, 3, 1, Relu), unit(3, 3, 3, Relu), unit(3, 6, 1, Relu)], true), [2, 6, 3, 4]),
+    ];
+    for (seed, (spec, shape)) in cases.iter().enumerate() {
+        for level in SimdLevel::available() {
+            check(spec, *shape, level, seed as u64 + 11);
+        }
+    }
+}
+
+#[test]
+fn cuts_large_images_into_tiles_and_bands_without_a_seam() {
+    // Differences of every parameter would take hours: the scalar level, tested above, stands in for them.
+    let spec = chain(
+        &[
+            unit(24, 72, 1, Activation::Relu6),
+            depthwise(72, 3, 2, Activation::Relu6),
+            unit(72, 24, 1, Activation::None),
+        ],
+        false,
+    );
+    let shape = [3, 24, 61, 47];
+    let inputs = inputs(&spec, shape, 5);
+    let (expected, _) = reference(&spec, &inputs, shape);
+    let x = single(&inputs.x);
+    let params: Vec<_> = inputs.params.iter().map(|p| p.each_ref().map(|values| single(values))).collect();
+    let params: Vec<_> =
+        params.iter().map(|[weight, gamma, beta]| UnitParams { weight, gamma, beta }).collect();
+    let direction: Vec<f32> = single(&numbers(9).take(expected.values.len()).collect::<Vec<_>>());
+    let mut gradients: Option<ChainGradients> = None;
+    for level in SimdLevel::available() {
+        let chain = ConvChain::with_level(&spec, shape, level).unwrap();
+        let forward = chain.forward(&x, &params);
+        close(&format!("{level}"), &forward.output, &expected.values, 1e-5);
+        let backward = chain.backward(&forward.tape, &params, &direction, true);
+        if let Some(scalar) = &gradients {
+            let double = |values: &[f32]| -> Vec<f64> { values.iter().map(|&v| f64::from(v)).collect() };
+            close("dx", backward.input.as_deref().unwrap(), &double(scalar.input.as_deref().unwrap()), 1e-4);
+            for (actual, expected) in backward.units.iter().zip(&scalar.units) {
+                close("weight", &actual.weight, &double(&expected.weight), 1e-4);
+                close("gamma", &actual.gamma, &double(&expected.gamma), 1e-4);
+                close("beta", &actual.beta, &double(&expected.beta), 1e-4);
+            }
+        } else {
+            gradients = Some(backward);
+        }
+    }
+}
+
+#[test]
+fn gives_the_same_bytes_for_any_number_of_threads() {
+    let spec = chain(
+        &[
+            unit(5, 30, 1, Activation::Silu),
+            depthwise(30, 3, 1, Activation::Relu6),
+            unit(30, 5, 3, Activation::None),
+        ],
+        true,
+    );
+    let shape = [7, 5, 33, 29];
+    let inputs = inputs(&spec, shape, 3);
+    let x = single(&inputs.x);
+    let params: Vec<_> = inputs.params.iter().map(|p| p.each_ref().map(|values| single(values))).collect();
+    let params: Vec<_> =
+        params.iter().map(|[weight, gamma, beta]| UnitParams { weight, gamma, beta }).collect();
+    let results: Vec<_> = [1, 2, 3, 8]
+        .into_iter()
+        .map(|threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let chain = ConvChain::new(&spec, shape).unwrap();
+                let forward = chain.forward(&x, &params);
+                let backward = chain.backward(&forward.tape, &params, &x, true);
+                let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+                let units = backward.units.iter().flat_map(|unit| [&unit.weight, &unit.gamma, &unit.beta]);
+                let all = [&forward.output, backward.input.as_ref().unwrap()].into_iter().chain(units);
+                all.map(|values| bits(values)).collect::<Vec<_>>()
+            })
+        })
+        .collect();
+    assert!(results.windows(2).all(|pair| pair[0] == pair[1]));
+}
+
+#[test]
+fn refuses_chains_that_do_not_fit() {
+    let error = |spec: &ChainSpec, shape| ConvChain::new(spec, shape).unwrap_err().to_string();
+    let pointwise = unit(4, 6, 1, Activation::None);
+    let text = error(&chain(&[pointwise], true), [1, 4, 2, 2]);
+    assert!(text.contains("4 channels of 2 x 2") && text.contains("6 channels of 2 x 2"), "{text}");
+    let text = error(&chain(&[pointwise, pointwise], false), [1, 4, 2, 2]);
+    assert!(text.contains("layer 1") && text.contains('6'), "{text}");
+    let text = error(&chain(&[ChainUnit { groups: 2, ..pointwise }], false), [1, 4, 2, 2]);
+    assert!(text.contains("2 groups"), "{text}");
+    let text = error(&chain(&[ChainUnit { kernel: [9, 9], ..pointwise }], false), [1, 4, 2, 2]);
+    assert!(text.contains("9 x 9"), "{text}");
+    assert!(matches!(
+        ConvChain::new(&chain(&[pointwise], false), [0, 4, 2, 2]),
+        Err(KernelError::Empty { .. })
+    ));
+    assert!(matches!(ConvChain::new(&chain(&[], false), [1, 4, 2, 2]), Err(KernelError::Empty { .. })));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn computes_what_plain_arithmetic_does_on_random_chains(
+        seed in 0u64..1000,
+        [batch, channels, height, width] in [1usize..3, 1..10, 1..7, 1..7],
+        wide in 1usize..18,
+        kernel in [1usize..4, 1..4],
+        stride in [1usize..4, 1..4],
+        padding in [[0usize..3, 0..3], [0..3, 0..3]],
+        depthwise in any::<bool>(),
+        expand in any::<bool>(),
+    ) {
+        let middle = if expand { wide } else { channels };
+        let out = if depthwise { middle } else { wide };
+        let groups = if depthwise { middle } else { 1 };
+        let window = ChainUnit {
+            in_channels: middle, out_channels: out, kernel, stride, padding, groups,
+            activation: Activation::Silu, epsilon: 1e-2,
+        };
+        prop_assume!(window.shape().output_size(0, [height, width]).is_ok());
+        let mut units = Vec::new();
+        if expand {
+            units.push(ChainUnit { epsilon: 1e-2, ..unit(channels, wide, 1, Activation::Silu) });
+        }
+        units.push(window);
+        let level = SimdLevel::available().pop().unwrap();
+        check(&chain(&units, false), [batch, channels, height, width], level, seed);
+    }
+}
