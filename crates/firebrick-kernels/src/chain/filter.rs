@@ -30,14 +30,19 @@ pub(crate) struct Filter {
     zeros: Buffer,
 }
 
-/// A band's rows of the gradient that arrives, spread out as the convolution that carries it back reads them: between the rows and
-/// columns of the result lie the zeros of the stride, around them those of the padding.
-struct Spread {
-    rows: Pooled,
-    /// Values of a row.
-    row: usize,
-    /// Which rows are not all zero.
-    live: Vec<bool>,
+/// How one phase of an input row is reached by the rows and columns of the result.
+///
+/// With a stride of `s`, the pixels `phase, phase + s, ...` of a row are reached through the same columns of the kernel: every
+/// `s`-th from `first` on. The result's columns that these taps lead to lie side by side, the first tap's last.
+#[derive(Debug, Clone, Copy)]
+struct Phase {
+    /// Pixels of an input row.
+    pixels: usize,
+    /// The kernel's first column, and how many there are.
+    first: usize,
+    taps: usize,
+    /// The result's column that the last tap of the first pixel leads to, counted from the padded row's beginning.
+    column: usize,
 }
 
 impl Filter {
@@ -49,13 +54,12 @@ impl Filter {
         self.conv.kernel[0] * self.conv.kernel[1]
     }
 
-    /// `[planes, kernel height, kernel width, LANES]`; reversed on both axes for the way back.
-    fn pack(&self, weight: &[f32], reversed: bool) -> Buffer {
+    /// `[planes, kernel height, kernel width, LANES]`.
+    fn pack(&self, weight: &[f32]) -> Buffer {
         let (lanes, taps) = (self.input.lanes, self.taps());
         let mut packed = Buffer::zeroed(self.input.planes() * taps * lanes);
         for (channel, weight) in weight.chunks_exact(taps).enumerate() {
             for (tap, &weight) in weight.iter().enumerate() {
-                let tap = if reversed { taps - 1 - tap } else { tap };
                 packed[(channel / lanes * taps + tap) * lanes + channel % lanes] = weight;
             }
         }
@@ -79,17 +83,55 @@ impl Filter {
     }
 
     fn backward_bands(&self) -> impl ExactSizeIterator<Item = Range<usize>> + Clone {
-        Self::bands(self.input.height, 3 * self.spread_row())
+        Self::bands(self.input.height, 2 * self.input.row() + self.arriving_row())
     }
 
-    fn spread_row(&self) -> usize {
-        (self.input.width + self.conv.kernel[1] - 1) * self.input.lanes
+    /// Zeros left and right of a row of the result, so that every tap of every pixel leads somewhere.
+    fn margins(&self) -> [usize; 2] {
+        let [left, stride] = [self.conv.padding[1][0], self.conv.stride[1]];
+        let before = (self.conv.kernel[1] - 1).saturating_sub(left).div_ceil(stride);
+        let furthest = (self.input.width - 1 + left) / stride;
+        [before, (furthest + 1).saturating_sub(self.output.width)]
+    }
+
+    /// Values of a row of the result with its margins.
+    fn arriving_row(&self) -> usize {
+        (self.output.width + self.margins().iter().sum::<usize>()) * self.input.lanes
+    }
+
+    /// Rows of the result that a band of input rows is reached by, some of them possibly outside of it.
+    fn arriving_rows(&self, band: &Range<usize>) -> Range<isize> {
+        let [above, stride] = [self.conv.padding[0][0], self.conv.stride[0]].map(|value| value as isize);
+        let first = band.start as isize + above - (self.conv.kernel[0] as isize - 1);
+        (first + stride - 1).div_euclid(stride)..(band.end as isize - 1 + above) / stride + 1
+    }
+
+    fn phases(&self) -> Vec<Phase> {
+        let [left, stride] = [self.conv.padding[1][0], self.conv.stride[1]];
+        let before = self.margins()[0] as isize;
+        (0..stride.min(self.input.width))
+            .map(|phase| {
+                let first = (phase + left) % stride;
+                let taps = self.conv.kernel[1].saturating_sub(first).div_ceil(stride);
+                let column = (phase + left - first) / stride;
+                Phase {
+                    pixels: (self.input.width - phase).div_ceil(stride),
+                    first,
+                    taps,
+                    column: if taps == 0 {
+                        0
+                    } else {
+                        (column as isize + before - (taps as isize - 1)) as usize
+                    },
+                }
+            })
+            .collect()
     }
 
     /// The raw result for the whole batch, and its moments.
     pub(crate) fn forward<S: Simd>(&self, simd: S, input: Operand<'_>, weight: &[f32]) -> (Pooled, Parts) {
         let lanes = S::LANES;
-        let weight = self.pack(weight, false);
+        let weight = self.pack(weight);
         let bands = self.forward_bands();
         let longest = bands.clone().map(|band| band.len()).max().unwrap_or(1);
         let rows = (longest - 1) * self.conv.stride[0] + self.conv.kernel[0];
@@ -177,228 +219,296 @@ impl Filter {
         departing: Option<Departing<'_>>,
     ) -> Vec<f32> {
         let (lanes, taps, planes) = (S::LANES, self.taps(), self.input.planes());
-        let weight_len = weight.len();
-        let weight = self.pack(weight, true);
+        let packed = self.pack(weight);
         let bands = self.backward_bands();
         let longest = bands.clone().map(|band| band.len()).max().unwrap_or(1);
+        let most_rows = bands.clone().map(|band| self.arriving_rows(&band).len()).max().unwrap_or(0);
+        let phases = self.phases();
         // A part for every image, summed in their order below.
         let mut partials = Pooled::zeroed(self.batch * planes * taps * lanes);
         partials.par_chunks_exact_mut(taps * lanes).enumerate().for_each_init(
-            || {
-                let rows = longest + self.conv.kernel[0] - 1;
-                let spread = Spread {
-                    rows: Pooled::take(rows * self.spread_row()),
-                    row: self.spread_row(),
-                    live: vec![false; rows],
-                };
-                (spread, Pooled::take(longest * self.input.row()), Pooled::take(self.output.row()))
+            || Scratch {
+                arriving: Pooled::take(most_rows * self.arriving_row()),
+                seen: Pooled::take(longest * self.input.row()),
+                phase: [Pooled::take(self.input.row()), Pooled::take(self.input.row())],
+                gradient: Pooled::take(if departing.is_some() { 0 } else { longest * self.input.row() }),
             },
-            |(spread, seen, line), (unit, sums)| {
+            |scratch, (unit, sums)| {
                 let (image, plane) = (unit / planes, unit % planes);
+                let Scratch { arriving: rows, seen, phase, gradient: unasked } = scratch;
                 for (index, band) in bands.clone().enumerate() {
                     let pixels = band.start * self.input.width..band.end * self.input.width;
-                    let seen = &mut seen[..pixels.len() * lanes];
-                    input.read(simd, image, plane, &pixels, seen);
-                    self.spread(simd, &arriving, image, plane, &band, spread, line);
-                    correlate(simd, seen, self.input.row(), spread, self.conv.kernel, sums);
-                    let Some(departing) = &departing else { continue };
-                    let job = Depthwise {
-                        input: &spread.rows,
-                        row_length: spread.row,
-                        weight: &weight[plane * taps * lanes..],
-                        bias: &self.zeros,
-                        kernel: self.conv.kernel,
-                        stride: [1, 1],
-                        finish: Finish::NOTHING,
-                        size: [band.len(), self.input.width],
+                    let len = pixels.len() * lanes;
+                    input.read(simd, image, plane, &pixels, &mut seen[..len]);
+                    self.gather(simd, &arriving, image, plane, &band, rows);
+                    let gradient = match &departing {
+                        // SAFETY: units are disjoint, and so are the bands of one.
+                        Some(departing) => unsafe {
+                            departing.at(image, pixels.start).write(plane * self.input.plane(), len)
+                        },
+                        None => &mut unasked[..len],
                     };
-                    // SAFETY: units are disjoint, and so are the bands of one.
-                    unsafe {
-                        let at = departing.at(image, pixels.start);
-                        job.run(simd, at.write(plane * self.input.plane(), pixels.len() * lanes));
-                        departing.finish(simd, image * bands.len() + index, image, plane, &pixels);
+                    let weight = &packed[plane * taps * lanes..][..taps * lanes];
+                    self.band(simd, &band, &phases, weight, rows, &seen[..len], phase, gradient, sums);
+                    if let Some(departing) = &departing {
+                        // SAFETY: as above.
+                        unsafe {
+                            departing.finish(simd, image * bands.len() + index, image, plane, &pixels);
+                        }
                     }
                 }
             },
         );
-        let mut gradient = vec![0.0; weight_len];
+        let mut gradient = vec![0.0; weight.len()];
         for image in partials.chunks_exact(planes * taps * lanes) {
             for (index, gradient) in gradient.iter_mut().enumerate() {
                 let (channel, tap) = (index / taps, index % taps);
-                // The sums are of the reversed kernel.
-                *gradient += image[(channel / lanes * taps + taps - 1 - tap) * lanes + channel % lanes];
+                *gradient += image[(channel / lanes * taps + tap) * lanes + channel % lanes];
             }
         }
         gradient
     }
 
-    /// Reads the gradient under a band of input rows.
-    #[expect(clippy::too_many_arguments, reason = "an operand, a place in it, and memory")]
-    fn spread<S: Simd>(
+    /// Reads the rows of the gradient that reach a band of input rows, with zeros around them.
+    fn gather<S: Simd>(
         &self,
         simd: S,
         arriving: &Arriving<'_>,
         image: usize,
         plane: usize,
         band: &Range<usize>,
-        spread: &mut Spread,
-        line: &mut [f32],
+        rows: &mut [f32],
+    ) {
+        let [before, _] = self.margins().map(|columns| columns * S::LANES);
+        let width = self.output.width;
+        for (row, values) in self.arriving_rows(band).zip(rows.chunks_exact_mut(self.arriving_row())) {
+            match usize::try_from(row) {
+                Ok(row) if row < self.output.height => {
+                    let end = before + width * S::LANES;
+                    values[..before].fill(0.0);
+                    values[end..].fill(0.0);
+                    arriving.read(
+                        simd,
+                        image,
+                        plane,
+                        &(row * width..(row + 1) * width),
+                        &mut values[before..end],
+                    );
+                }
+                _ => values.fill(0.0),
+            }
+        }
+    }
+
+    /// The input's gradient at a band of rows, and its part of the weight's.
+    #[expect(clippy::too_many_arguments, reason = "two operands, two results, a place in them, and memory")]
+    fn band<S: Simd>(
+        &self,
+        simd: S,
+        band: &Range<usize>,
+        phases: &[Phase],
+        weight: &[f32],
+        arriving: &[f32],
+        seen: &[f32],
+        scratch: &mut [Pooled; 2],
+        gradient: &mut [f32],
+        sums: &mut [f32],
     ) {
         let lanes = S::LANES;
-        let [stride_y, stride_x] = self.conv.stride;
-        let [reach_y, reach_x] = self.conv.kernel.map(|side| side - 1);
-        let [above, left] = self.conv.padding.map(|[before, _]| before);
-        let rows = band.len() + reach_y;
-        for (offset, values) in spread.rows.chunks_exact_mut(spread.row).take(rows).enumerate() {
-            // The row of the result, times the stride. Underflow wraps to a number behind every image.
-            let row = (band.start + offset + above).wrapping_sub(reach_y);
-            let live = row.is_multiple_of(stride_y) && row / stride_y < self.output.height;
-            spread.live[offset] = live;
-            values.fill(0.0);
-            if !live {
-                continue;
-            }
-            let row = row / stride_y;
-            let pixels = row * self.output.width..(row + 1) * self.output.width;
-            arriving.read(simd, image, plane, &pixels, line);
-            // Column `x` of the result stands at `x * stride + reach - left`.
-            for (x, value) in line.chunks_exact(lanes).enumerate() {
-                let column = (x * stride_x + reach_x).wrapping_sub(left);
-                if let Some(to) = values.chunks_exact_mut(lanes).nth(column) {
-                    to.copy_from_slice(value);
+        let [stride, columns] = self.conv.stride;
+        let first_row = self.arriving_rows(band).start;
+        for (offset, row) in band.clone().enumerate() {
+            let at = offset * self.input.row()..(offset + 1) * self.input.row();
+            let (seen, gradient) = (&seen[at.clone()], &mut gradient[at]);
+            let above = row + self.conv.padding[0][0];
+            // The kernel's rows that lead to rows of the result.
+            let kernel_rows = || {
+                (above % stride..self.conv.kernel[0]).step_by(stride).map(|tap| {
+                    let row = (above as isize - tap as isize) / stride as isize - first_row;
+                    (tap, row as usize * self.arriving_row())
+                })
+            };
+            let [phase_seen, phase_gradient] = scratch;
+            for (index, phase) in phases.iter().enumerate() {
+                let len = phase.pixels * lanes;
+                let (seen, result): (&[f32], &mut [f32]) = if columns == 1 {
+                    (seen, &mut *gradient)
+                } else {
+                    for (to, from) in phase_seen
+                        .chunks_exact_mut(lanes)
+                        .zip(seen.chunks_exact(lanes).skip(index).step_by(columns))
+                    {
+                        to.copy_from_slice(from);
+                    }
+                    (&phase_seen[..len], &mut phase_gradient[..len])
+                };
+                result.fill(0.0);
+                for (tap, from) in kernel_rows() {
+                    let line = Line {
+                        arriving: &arriving[from..][..self.arriving_row()],
+                        column: phase.column,
+                        weight: &weight[tap * self.conv.kernel[1] * lanes..],
+                        first: phase.first,
+                        step: columns,
+                        seen,
+                    };
+                    line.run(simd, phase.taps, result, &mut sums[tap * self.conv.kernel[1] * lanes..]);
+                }
+                if columns > 1 {
+                    for (from, to) in phase_gradient
+                        .chunks_exact(lanes)
+                        .zip(gradient.chunks_exact_mut(lanes).skip(index).step_by(columns))
+                    {
+                        to.copy_from_slice(from);
+                    }
                 }
             }
         }
     }
 }
 
-/// Adds to `sums`, `[kernel height, kernel width, LANES]`, the products of the input and the spread gradient at each offset.
-fn correlate<S: Simd>(
-    simd: S,
-    seen: &[f32],
-    row: usize,
-    spread: &Spread,
-    kernel: [usize; 2],
-    sums: &mut [f32],
-) {
-    let rows = seen.len() / row;
-    assert!(seen.len() == rows * row && row.is_multiple_of(S::LANES));
-    assert!(spread.row >= row + (kernel[1] - 1) * S::LANES);
-    assert!(spread.rows.len() >= (rows + kernel[0] - 1) * spread.row);
-    assert!(spread.live.len() >= rows + kernel[0] - 1);
-    assert_eq!(sums.len(), kernel[0] * kernel[1] * S::LANES);
-    // SAFETY: the asserts cover the last address of each operand.
-    unsafe {
-        match kernel[1] {
-            3 => correlate_rows::<S, 3>(simd, seen, row, spread, kernel, sums),
-            5 => correlate_rows::<S, 5>(simd, seen, row, spread, kernel, sums),
-            _ => correlate_any(simd, seen, row, spread, kernel, sums),
-        }
-    }
+/// Memory of one thread on the way back.
+struct Scratch {
+    /// Rows of the gradient at the result, with zeros around them.
+    arriving: Pooled,
+    /// Rows of the input.
+    seen: Pooled,
+    /// One phase of a row of the input, and of its gradient.
+    phase: [Pooled; 2],
+    /// The input's gradient, where nobody asks for it.
+    gradient: Pooled,
 }
 
-/// # Safety
-/// The operands are as long as [`correlate`] asserts, and `W` is the kernel's width.
-#[inline(never)]
-unsafe fn correlate_rows<S: Simd, const W: usize>(
-    simd: S,
-    seen: &[f32],
-    row: usize,
-    spread: &Spread,
-    kernel: [usize; 2],
-    sums: &mut [f32],
-) {
-    /// Neighbouring pixels that share the loads of their windows.
-    const TILE: usize = 4;
-    simd.vectorize(
-        #[inline(always)]
-        || {
-            let lanes = S::LANES;
-            let (rows, columns) = (seen.len() / row, row / lanes);
-            for y in 0..kernel[0] {
-                // Two sets of sums, so that an addition need not wait for the one before.
-                let mut found = [[simd.splat(0.0); W]; 2];
-                for line in 0..rows {
-                    if !spread.live[line + y] {
-                        continue;
-                    }
-                    // SAFETY: line and columns lie within the operands, whose lengths the caller has checked.
-                    unsafe {
-                        let seen = seen.as_ptr().add(line * row);
-                        let window = spread.rows.as_ptr().add((line + y) * spread.row);
-                        let mut column = 0;
-                        while column + TILE <= columns {
-                            let mut pixels = [simd.splat(0.0); TILE];
-                            for m in 0..TILE {
-                                pixels[m] = simd.load(seen.add((column + m) * lanes));
-                            }
-                            for offset in 0..TILE + W - 1 {
-                                let value = simd.load(window.add((column + offset) * lanes));
-                                for m in 0..TILE {
-                                    if offset >= m && offset - m < W {
-                                        let x = offset - m;
-                                        found[m % 2][x] = simd.mul_add(pixels[m], value, found[m % 2][x]);
-                                    }
-                                }
-                            }
-                            column += TILE;
-                        }
-                        while column < columns {
-                            let pixel = simd.load(seen.add(column * lanes));
-                            for x in 0..W {
-                                let value = simd.load(window.add((column + x) * lanes));
-                                found[0][x] = simd.mul_add(pixel, value, found[0][x]);
-                            }
-                            column += 1;
-                        }
-                    }
-                }
-                for x in 0..W {
-                    // SAFETY: the sums hold a vector for every tap.
-                    unsafe {
-                        let at = sums.as_mut_ptr().add((y * W + x) * lanes);
-                        simd.store(at, simd.add(simd.load(at), simd.add(found[0][x], found[1][x])));
-                    }
+/// One row of the kernel over one row of pixels: both gradients that come of it.
+struct Line<'a> {
+    /// A row of the gradient at the result with its margins.
+    arriving: &'a [f32],
+    /// The place in it of the first pixel's last tap.
+    column: usize,
+    /// `[kernel width, LANES]`: this row of the kernel.
+    weight: &'a [f32],
+    /// The first tap's column in the kernel, and the distance to the next.
+    first: usize,
+    step: usize,
+    /// The input's pixels.
+    seen: &'a [f32],
+}
+
+impl Line<'_> {
+    /// Adds to the input's gradient, `[pixels, LANES]`, and to the weight's, `[kernel width, LANES]`.
+    ///
+    /// # Panics
+    /// If an operand is too short.
+    fn run<S: Simd>(&self, simd: S, taps: usize, gradient: &mut [f32], sums: &mut [f32]) {
+        if taps == 0 {
+            return;
+        }
+        let pixels = self.seen.len() / S::LANES;
+        assert!(gradient.len() >= pixels * S::LANES);
+        assert!((self.column + pixels + taps - 1) * S::LANES <= self.arriving.len());
+        let last = (self.first + (taps - 1) * self.step + 1) * S::LANES;
+        assert!(last <= self.weight.len() && last <= sums.len());
+        // More taps are taken a few at a time, the last ones of the kernel first in `arriving`.
+        let mut tap = 0;
+        while tap < taps {
+            let count = match taps - tap {
+                left @ 1..=3 => left,
+                4 => 2,
+                _ => 3,
+            };
+            let column = self.column + taps - tap - count;
+            let first = self.first + tap * self.step;
+            // SAFETY: the asserts cover the last address of each operand.
+            unsafe {
+                match count {
+                    1 => self.pixels::<S, 1>(simd, column, first, gradient, sums),
+                    2 => self.pixels::<S, 2>(simd, column, first, gradient, sums),
+                    _ => self.pixels::<S, 3>(simd, column, first, gradient, sums),
                 }
             }
-        },
-    );
-}
+            tap += count;
+        }
+    }
 
-/// # Safety
-/// The operands are as long as [`correlate`] asserts.
-#[inline(never)]
-unsafe fn correlate_any<S: Simd>(
-    simd: S,
-    seen: &[f32],
-    row: usize,
-    spread: &Spread,
-    kernel: [usize; 2],
-    sums: &mut [f32],
-) {
-    simd.vectorize(
-        #[inline(always)]
-        || {
-            let lanes = S::LANES;
-            for tap in 0..kernel[0] * kernel[1] {
-                let (y, x) = (tap / kernel[1], tap % kernel[1]);
-                let mut found = simd.splat(0.0);
-                for line in 0..seen.len() / row {
-                    for column in 0..row / lanes {
-                        // SAFETY: line and column lie within the operands, whose lengths the caller has checked.
-                        unsafe {
-                            let pixel = simd.load(seen.as_ptr().add(line * row + column * lanes));
-                            let window = (line + y) * spread.row + (column + x) * lanes;
-                            found = simd.mul_add(pixel, simd.load(spread.rows.as_ptr().add(window)), found);
-                        }
-                    }
-                }
-                // SAFETY: the sums hold a vector for every tap.
+    /// `T` taps from kernel column `first` on; the last one of the first pixel leads to `column`.
+    ///
+    /// # Safety
+    /// The operands are as long as [`Line::run`] asserts.
+    #[inline(never)]
+    unsafe fn pixels<S: Simd, const T: usize>(
+        &self,
+        simd: S,
+        column: usize,
+        first: usize,
+        gradient: &mut [f32],
+        sums: &mut [f32],
+    ) {
+        simd.vectorize(
+            #[inline(always)]
+            || {
+                let lanes = S::LANES;
+                let pixels = self.seen.len() / lanes;
+                // SAFETY: taps and pixels lie within the operands, whose lengths the caller has checked.
                 unsafe {
-                    let at = sums.as_mut_ptr().add(tap * lanes);
-                    simd.store(at, simd.add(simd.load(at), found));
+                    let tap_at = |tap: usize| (first + tap * self.step) * lanes;
+                    let weights: [S::Vector; T] =
+                        std::array::from_fn(|tap| simd.load(self.weight.as_ptr().add(tap_at(tap))));
+                    // Two sets of sums, so that an addition need not wait for the one before.
+                    let mut found = [[simd.splat(0.0); T]; 2];
+                    let mut pixel = 0;
+                    while pixel + 4 <= pixels {
+                        self.tile::<S, T, 4>(simd, column, pixel, &weights, gradient, &mut found);
+                        pixel += 4;
+                    }
+                    while pixel < pixels {
+                        self.tile::<S, T, 1>(simd, column, pixel, &weights, gradient, &mut found);
+                        pixel += 1;
+                    }
+                    for tap in 0..T {
+                        let at = sums.as_mut_ptr().add(tap_at(tap));
+                        simd.store(at, simd.add(simd.load(at), simd.add(found[0][tap], found[1][tap])));
+                    }
+                }
+            },
+        );
+    }
+
+    /// `M` pixels from `pixel` on.
+    ///
+    /// # Safety
+    /// As [`Line::pixels`]; the pixels exist.
+    #[inline(always)]
+    unsafe fn tile<S: Simd, const T: usize, const M: usize>(
+        &self,
+        simd: S,
+        column: usize,
+        pixel: usize,
+        weights: &[S::Vector; T],
+        gradient: &mut [f32],
+        found: &mut [[S::Vector; T]; 2],
+    ) {
+        let lanes = S::LANES;
+        // SAFETY: handed on to the caller.
+        unsafe {
+            let seen = self.seen.as_ptr().add(pixel * lanes);
+            let window = self.arriving.as_ptr().add((column + pixel) * lanes);
+            let result = gradient.as_mut_ptr().add(pixel * lanes);
+            let seen: [S::Vector; M] = std::array::from_fn(|m| simd.load(seen.add(m * lanes)));
+            let mut results: [S::Vector; M] = std::array::from_fn(|m| simd.load(result.add(m * lanes)));
+            for offset in 0..M + T - 1 {
+                let value = simd.load(window.add(offset * lanes));
+                for m in 0..M {
+                    // The first tap leads furthest to the right.
+                    if offset >= m && offset - m < T {
+                        let tap = T - 1 - (offset - m);
+                        results[m] = simd.mul_add(value, weights[tap], results[m]);
+                        found[m % 2][tap] = simd.mul_add(value, seen[m], found[m % 2][tap]);
+                    }
                 }
             }
-        },
-    );
+            for m in 0..M {
+                simd.store(result.add(m * lanes), results[m]);
+            }
+        }
+    }
 }

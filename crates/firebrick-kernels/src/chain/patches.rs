@@ -85,11 +85,31 @@ impl Patches {
             matrix[last..][..pixels.len() * lanes].fill(0.0);
         }
         for cell in &self.cells {
-            self.visit(cell, pixels, |row, from| {
+            let whole = cell.channels == lanes && cell.column.is_multiple_of(lanes);
+            self.visit(cell, pixels, |rows, from| {
+                if whole {
+                    let to = cell.column / lanes * plane;
+                    let to = matrix[to + rows.start * lanes..to + rows.end * lanes].chunks_exact_mut(lanes);
+                    match from {
+                        Some((from, step)) => {
+                            to.zip(image[from..].chunks(step))
+                                .for_each(|(to, from)| to.copy_from_slice(&from[..lanes]));
+                        }
+                        None => to.for_each(|to| to.fill(0.0)),
+                    }
+                    return;
+                }
                 for lane in 0..cell.channels {
                     let column = cell.column + lane;
-                    let to = column / lanes * plane + row * lanes + column % lanes;
-                    matrix[to] = from.map_or(0.0, |from| image[from + lane]);
+                    let to = column / lanes * plane + column % lanes;
+                    let to = matrix[to + rows.start * lanes..].iter_mut().step_by(lanes).take(rows.len());
+                    match from {
+                        Some((from, step)) => {
+                            to.zip(image[from + lane..].iter().step_by(step))
+                                .for_each(|(to, from)| *to = *from);
+                        }
+                        None => to.for_each(|to| *to = 0.0),
+                    }
                 }
             });
         }
@@ -99,30 +119,58 @@ impl Patches {
     pub(crate) fn scatter(&self, matrix: &[f32], plane: usize, pixels: &Range<usize>, image: &mut [f32]) {
         let lanes = self.input.lanes;
         for cell in &self.cells {
-            self.visit(cell, pixels, |row, to| {
-                let Some(to) = to else { return };
+            self.visit(cell, pixels, |rows, to| {
+                let Some((to, step)) = to else { return };
                 for lane in 0..cell.channels {
                     let column = cell.column + lane;
-                    image[to + lane] += matrix[column / lanes * plane + row * lanes + column % lanes];
+                    let from = column / lanes * plane + column % lanes;
+                    let from = matrix[from + rows.start * lanes..].iter().step_by(lanes).take(rows.len());
+                    from.zip(image[to + lane..].iter_mut().step_by(step)).for_each(|(from, to)| *to += *from);
                 }
             });
         }
     }
 
-    /// Calls `work` with each row of the matrix and the place of the cell in the image, `None` in the padding.
+    /// Cuts the matrix's rows into pieces whose places of the cell lie side by side in a row of the image. Calls `work` with the
+    /// piece, its first place and the distance of the places, `None` in the padding.
     #[inline(always)]
-    fn visit(&self, cell: &Cell, pixels: &Range<usize>, mut work: impl FnMut(usize, Option<usize>)) {
-        for (row, pixel) in pixels.clone().enumerate() {
-            let (y, x) = (pixel / self.output_width, pixel % self.output_width);
+    fn visit(
+        &self,
+        cell: &Cell,
+        pixels: &Range<usize>,
+        mut work: impl FnMut(Range<usize>, Option<(usize, usize)>),
+    ) {
+        let Blocked { height, width, lanes, .. } = self.input;
+        let [stride_y, stride_x] = self.stride;
+        // The output's columns whose place is in the image.
+        let first = self.before[1].saturating_sub(cell.tap[1]).div_ceil(stride_x);
+        let end = (width + self.before[1]).saturating_sub(cell.tap[1]).div_ceil(stride_x);
+        let mut pixel = pixels.start;
+        while pixel < pixels.end {
+            let (row, column) = (pixel / self.output_width, pixel % self.output_width);
+            let columns = column..(self.output_width).min(column + pixels.end - pixel);
             // Underflow wraps to a number that lies outside of every image.
-            let y = (y * self.stride[0] + cell.tap[0]).wrapping_sub(self.before[0]);
-            let x = (x * self.stride[1] + cell.tap[1]).wrapping_sub(self.before[1]);
-            let inside = y < self.input.height && x < self.input.width;
-            work(
-                row,
-                inside
-                    .then(|| cell.plane * self.input.plane() + (y * self.input.width + x) * self.input.lanes),
-            );
+            let y = (row * stride_y + cell.tap[0]).wrapping_sub(self.before[0]);
+            let base = pixel - pixels.start;
+            let inside = if y < height {
+                first.clamp(columns.start, columns.end)..end.clamp(columns.start, columns.end)
+            } else {
+                columns.end..columns.end
+            };
+            let rows = |from: usize, to: usize| base + from - columns.start..base + to - columns.start;
+            let inside = inside.start..inside.end.max(inside.start);
+            if inside.start > columns.start {
+                work(rows(columns.start, inside.start), None);
+            }
+            if !inside.is_empty() {
+                let x = inside.start * stride_x + cell.tap[1] - self.before[1];
+                let place = cell.plane * self.input.plane() + (y * width + x) * lanes;
+                work(rows(inside.start, inside.end), Some((place, stride_x * lanes)));
+            }
+            if inside.end < columns.end {
+                work(rows(inside.end, columns.end), None);
+            }
+            pixel += columns.len();
         }
     }
 }
