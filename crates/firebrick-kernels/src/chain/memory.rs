@@ -7,12 +7,15 @@ use crate::buffer::Buffer;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
+/// Idle memory is kept up to this share of the most that was ever in use at once; the rest is what sizes that do not fit cost.
+const KEPT: f64 = 1.5;
+
 /// Buffers that nobody uses at the moment, the longest unused first.
 struct Pool {
     idle: Vec<Buffer>,
     idle_len: usize,
     live_len: usize,
-    /// The most values that were ever in use at once since the pool was last empty: more than that is never kept.
+    /// The most values that were in use at once since idle memory was last released.
     peak_len: usize,
 }
 
@@ -25,22 +28,29 @@ fn pool() -> std::sync::MutexGuard<'static, Pool> {
 
 /// A buffer on loan from the pool.
 #[derive(Debug)]
-pub(crate) struct Pooled(Buffer);
+pub(crate) struct Pooled {
+    /// At least as long as was asked for.
+    buffer: Buffer,
+    len: usize,
+}
 
 impl Pooled {
     /// A buffer of `len` values: zeros, or whatever its last user left. It must be written before it is read.
     pub(crate) fn take(len: usize) -> Self {
-        let mut pool = pool();
-        pool.live_len += len;
-        pool.peak_len = pool.peak_len.max(pool.live_len);
-        // The most recently used is the most likely to be in a cache.
-        let found = pool.idle.iter().rposition(|buffer| buffer.len() == len);
-        let found = found.map(|index| pool.idle.remove(index));
-        if found.is_some() {
-            pool.idle_len -= len;
+        if len == 0 {
+            return Self { buffer: Buffer::default(), len };
         }
+        let mut pool = pool();
+        // The smallest that is long enough, but not wastefully long; of equal ones the last used, which may be in a cache.
+        let fitting =
+            pool.idle.iter().enumerate().filter(|(_, buffer)| (len..=2 * len).contains(&buffer.len()));
+        let found = fitting.min_by_key(|(index, buffer)| (buffer.len(), usize::MAX - index));
+        let found = found.map(|(index, _)| index).map(|index| pool.idle.remove(index));
+        pool.idle_len -= found.as_ref().map_or(0, |buffer| buffer.len());
+        pool.live_len += found.as_ref().map_or(len, |buffer| buffer.len());
+        pool.peak_len = pool.peak_len.max(pool.live_len);
         drop(pool);
-        Self(found.unwrap_or_else(|| Buffer::zeroed(len)))
+        Self { buffer: found.unwrap_or_else(|| Buffer::zeroed(len)), len }
     }
 
     /// A buffer of `len` zeros.
@@ -53,13 +63,16 @@ impl Pooled {
 
 impl Drop for Pooled {
     fn drop(&mut self) {
-        let buffer = std::mem::take(&mut self.0);
+        let buffer = std::mem::take(&mut self.buffer);
+        if buffer.is_empty() {
+            return;
+        }
         let mut pool = pool();
         pool.live_len -= buffer.len();
         pool.idle_len += buffer.len();
         pool.idle.push(buffer);
         let mut dropped = Vec::new();
-        while pool.idle_len + pool.live_len > pool.peak_len {
+        while (pool.idle_len + pool.live_len) as f64 > KEPT * pool.peak_len as f64 {
             let oldest = pool.idle.remove(0);
             pool.idle_len -= oldest.len();
             dropped.push(oldest);
@@ -73,13 +86,13 @@ impl Deref for Pooled {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        &self.0
+        &self.buffer[..self.len]
     }
 }
 
 impl DerefMut for Pooled {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.0
+        &mut self.buffer[..self.len]
     }
 }
 
