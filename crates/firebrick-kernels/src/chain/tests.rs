@@ -130,7 +130,7 @@ fn single(values: &[f64]) -> Vec<f32> {
 /// Compares in units of the largest expected value.
 fn close(what: &str, actual: &[f32], expected: &[f64], tolerance: f64) {
     assert_eq!(actual.len(), expected.len(), "{what}");
-    let scale = expected.iter().fold(1e-3f64, |scale, value| scale.max(value.abs()));
+    let scale = expected.iter().fold(1e-2f64, |scale, value| scale.max(value.abs()));
     for (index, (&actual, &expected)) in actual.iter().zip(expected).enumerate() {
         let error = (f64::from(actual) - expected).abs() / scale;
         assert!(
