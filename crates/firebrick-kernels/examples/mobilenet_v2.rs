@@ -8,10 +8,13 @@
 
 #![allow(clippy::print_stdout, reason = "a program whose purpose is to print")]
 
+mod figures;
+mod peers;
+
+use figures::{random, summary};
 use firebrick_kernels::{Activation, ConvParams, Plan, PlanBuilder, multiply_add_peak};
+use peers::Peers;
 use std::error::Error;
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
 /// Expansion, channels, repeats, stride: table 2 of Sandler et al. 2018.
@@ -42,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
     let plan = mobilenet_v2()?;
-    let mut peers = python.map(|python| Peers::start(&python, threads)).transpose()?;
+    let mut peers = python.map(|python| Peers::start(&python, "mobilenet_v2.py", threads)).transpose()?;
     let gflop = 2.0 * plan.multiply_adds() as f64 / 1e9;
     println!("MobileNetV2 1.0, 224x224, f32, {gflop:.3} GFLOP an image, {}, {threads} threads", plan.level());
 
@@ -62,7 +65,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             ours.push(start.elapsed().as_secs_f64() * 1e3 / batch as f64);
             if let Some(peers) = &mut peers {
                 for (name, times) in names.iter().zip(&mut theirs) {
-                    times.push(peers.run(name, batch)? * 1e3 / batch as f64);
+                    times.push(peers.run(name, &batch.to_string())? * 1e3 / batch as f64);
                 }
             }
         }
@@ -81,22 +84,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     Ok(())
-}
-
-/// The minimum and the median.
-fn summary(times: &mut [f64]) -> [f64; 2] {
-    times.sort_unstable_by(f64::total_cmp);
-    [times[0], times[times.len() / 2]]
-}
-
-/// Uniform between `-scale` and `scale`; a linear congruential generator is random enough to keep values from vanishing.
-fn random(count: usize, scale: f32) -> Vec<f32> {
-    let mut state = count as u64;
-    let next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((state >> 40) as f32 / (1u64 << 23) as f32 - 1.0) * scale
-    };
-    std::iter::repeat_with(next).take(count).collect()
 }
 
 struct Conv {
@@ -166,47 +153,4 @@ fn mobilenet_v2() -> Result<Plan, Box<dyn Error>> {
         .linear(&random(1000 * 1280, 0.05), &random(1000, 0.1), Activation::None)
         .build()?;
     Ok(plan)
-}
-
-/// The program that runs the peers.
-struct Peers {
-    child: Child,
-    requests: ChildStdin,
-    answers: BufReader<ChildStdout>,
-    names: Vec<String>,
-}
-
-impl Peers {
-    fn start(python: &str, threads: usize) -> Result<Self, Box<dyn Error>> {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/peers/mobilenet_v2.py");
-        let mut child = Command::new(python)
-            .arg(script)
-            .env("PEER_THREADS", threads.to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let requests = child.stdin.take().ok_or("the peers' program has no input")?;
-        let mut answers = BufReader::new(child.stdout.take().ok_or("the peers' program has no output")?);
-        let mut names = String::new();
-        answers.read_line(&mut names)?;
-        let names = names.split_whitespace().map(str::to_owned).collect();
-        Ok(Self { child, requests, answers, names })
-    }
-
-    /// Seconds for one batch.
-    fn run(&mut self, name: &str, batch: usize) -> Result<f64, Box<dyn Error>> {
-        let peer = name.split('=').next().unwrap_or(name);
-        writeln!(self.requests, "{peer} {batch}")?;
-        let mut answer = String::new();
-        self.answers.read_line(&mut answer)?;
-        Ok(answer.trim().parse()?)
-    }
-}
-
-impl Drop for Peers {
-    fn drop(&mut self) {
-        // Its input ends with us, which ends it; if it hangs, it must not outlive the example.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

@@ -98,6 +98,19 @@ impl<'a> Shared<'a> {
         unsafe { std::slice::from_raw_parts(self.start, self.len) }
     }
 
+    /// `len` values from `first` on, to be read.
+    ///
+    /// # Safety
+    /// Nobody writes any of them while the slice lives.
+    ///
+    /// # Panics
+    /// If the range leaves the buffer.
+    pub(crate) unsafe fn read_part(self, first: usize, len: usize) -> &'a [f32] {
+        self.check(first, len);
+        // SAFETY: the range was just checked; the caller excludes writers.
+        unsafe { std::slice::from_raw_parts(self.start.add(first), len) }
+    }
+
     /// `len` values from `first` on, to be written.
     ///
     /// # Safety
@@ -106,13 +119,17 @@ impl<'a> Shared<'a> {
     /// # Panics
     /// If the range leaves the buffer.
     pub(crate) unsafe fn write(self, first: usize, len: usize) -> &'a mut [f32] {
+        self.check(first, len);
+        // SAFETY: the range was just checked; the caller excludes other users of it.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(first), len) }
+    }
+
+    fn check(self, first: usize, len: usize) {
         assert!(
             first <= self.len && len <= self.len - first,
             "{len} values at {first} in a buffer of {}",
             self.len
         );
-        // SAFETY: the range was just checked; the caller excludes other users of it.
-        unsafe { std::slice::from_raw_parts_mut(self.start.add(first), len) }
     }
 }
 

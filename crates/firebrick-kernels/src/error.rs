@@ -2,7 +2,7 @@
 
 use crate::SimdLevel;
 
-/// Why a plan could not be built.
+/// Why a plan could not be built or run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KernelError {
@@ -83,6 +83,82 @@ pub enum KernelError {
         layers: usize,
         /// Channels, height, width.
         input: [usize; 3],
+    },
+
+    /// Sizes that no transformer encoder can have.
+    #[error("encoder: {reason}")]
+    InvalidEncoder {
+        /// What is wrong, with the values.
+        reason: String,
+    },
+
+    /// Something that an encoder is run on has another length than its shape asks for.
+    #[error("{input}: {actual} values are not {shape}")]
+    InputLength {
+        /// Which: `token ids`, `hidden states`, `key mask`, ...
+        input: &'static str,
+        /// The shape that decides, for instance `[8, 128]`.
+        shape: String,
+        /// Values given.
+        actual: usize,
+    },
+
+    /// An encoder with embeddings was given hidden states, or one without was given token ids.
+    #[error("the encoder takes {expected}, but was given {actual}")]
+    InputKind {
+        /// What it takes.
+        expected: &'static str,
+        /// What it was given.
+        actual: &'static str,
+    },
+
+    /// A token id that is negative or no row of the word embeddings.
+    #[error(
+        "sequence {sequence}, token {token}: id {id} is not in the vocabulary of {vocabulary} words (0 to {})",
+        vocabulary - 1
+    )]
+    TokenOutsideVocabulary {
+        /// The sequence, from 0.
+        sequence: usize,
+        /// The token's place in the sequence, from 0.
+        token: usize,
+        /// The id.
+        id: i64,
+        /// Rows of the word embeddings.
+        vocabulary: usize,
+    },
+
+    /// A token type that is negative or no row of the type embeddings.
+    #[error("sequence {sequence}, token {token}: type {id} is not one of the {types} token types (0 to {})", types - 1)]
+    TokenTypeOutside {
+        /// The sequence, from 0.
+        sequence: usize,
+        /// The token's place in the sequence, from 0.
+        token: usize,
+        /// The type.
+        id: i64,
+        /// Rows of the type embeddings; 1 where there are none.
+        types: usize,
+    },
+
+    /// A sequence has more tokens than the encoder has positions.
+    #[error("a sequence of {tokens} tokens is longer than the encoder's {positions} positions; cut it")]
+    SequenceTooLong {
+        /// Tokens of the sequence.
+        tokens: usize,
+        /// Rows of the position embeddings.
+        positions: usize,
+    },
+
+    /// The mask says that more tokens are valid than there are.
+    #[error("sequence {sequence}: {length} valid tokens of {tokens}")]
+    MaskLength {
+        /// The sequence, from 0.
+        sequence: usize,
+        /// Tokens that the mask says are valid.
+        length: usize,
+        /// Tokens that there are.
+        tokens: usize,
     },
 
     /// `FIREBRICK_SIMD` holds a word that is no level.

@@ -4,10 +4,13 @@
 //! into a [`Plan`]. Images go in as `[batch, height, width, channels]` in `f32`; what comes out is the same for any number of
 //! threads and any split into batches, byte for byte.
 //!
+//! [`EncoderPlanBuilder`] does the same for transformer encoders (BERT, ViT and the like): tokens or features in, hidden states out.
+//!
 //! What makes it fast:
 //! - BatchNorm is folded into the weights, and bias, activation and residual are applied while results are in registers.
 //! - Activations are blocked by channels as wide as a vector, weights are packed in the order in which they are read.
 //! - An inverted residual is computed depth first, a band of rows at a time, so that its expanded tensor stays in the cache.
+//! - Attention is computed tile by tile with a running softmax; the rest of a transformer layer runs a block of tokens at a time.
 //! - Threads enter a forward pass once and meet at barriers; memory is reused from run to run.
 //!
 //! The instruction set is chosen when a plan is built, see [`SimdLevel`]. `FIREBRICK_SIMD=scalar|neon|avx2|avx512` forces one.
@@ -16,9 +19,11 @@ mod activation;
 mod buffer;
 mod chain;
 mod depthwise;
+mod encoder;
 mod error;
 mod layout;
 mod level;
+mod loan;
 mod pack;
 mod params;
 mod peak;
@@ -34,6 +39,10 @@ pub use activation::Activation;
 pub use chain::{
     BatchMoments, ChainGradients, ChainOutput, ChainSpec, ChainTape, ChainUnit, ConvChain, UnitGradients,
     UnitParams, release_idle_memory,
+};
+pub use encoder::{
+    AttentionParams, EmbeddingParams, EncoderBatch, EncoderConfig, EncoderInput, EncoderLayerParams,
+    EncoderPlan, EncoderPlanBuilder, KeyMask, LayerNormParams, LinearParams, NormOrder,
 };
 pub use error::KernelError;
 pub use level::SimdLevel;

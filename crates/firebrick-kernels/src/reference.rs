@@ -29,6 +29,7 @@ pub(crate) fn activate(activation: Activation, x: f64) -> f64 {
         Activation::Relu6 => x.clamp(0.0, 6.0),
         Activation::Silu => x / (1.0 + (-x).exp()),
         Activation::HardSwish => x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
+        Activation::Gelu => x * normal_cdf(x),
     }
 }
 
@@ -85,4 +86,25 @@ pub(crate) fn global_average_pool(input: &Image) -> Image {
         .map(|channel| input.values.iter().skip(channel).step_by(input.channels).sum::<f64>() / pixels as f64)
         .collect();
     Image { height: 1, width: 1, channels: input.channels, values }
+}
+
+/// The normal distribution's cumulative function, to about 1e-14: the series around 0 where that converges fast, the continued
+/// fraction of the tail elsewhere.
+pub(crate) fn normal_cdf(x: f64) -> f64 {
+    let density = (-x * x / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
+    if x.abs() < 3.0 {
+        // Phi(x) = 1/2 + density (x + x^3 / 3 + x^5 / (3 * 5) + ...)
+        let mut term = x;
+        let mut sum = x;
+        for k in 1..100 {
+            term *= x * x / f64::from(2 * k + 1);
+            sum += term;
+        }
+        return 0.5 + density * sum;
+    }
+    // The upper tail: density / (a + 1 / (a + 2 / (a + 3 / (a + ...)))).
+    let a = x.abs();
+    let fraction = (1..200).rev().fold(a, |below, k| a + f64::from(k) / below);
+    let tail = density / fraction;
+    if x < 0.0 { tail } else { 1.0 - tail }
 }

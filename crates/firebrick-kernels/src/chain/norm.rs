@@ -10,7 +10,7 @@
 
 use super::memory::Pooled;
 use super::moments::Parts;
-use crate::activation::{Curve, Finish};
+use crate::activation::{Curve, Finish, gelu_derivative};
 use crate::simd::Simd;
 
 /// A batch normalisation with this batch's statistics, as the kernels apply it. Channels are filled up to whole vectors.
@@ -271,6 +271,7 @@ impl Curve {
                 let below = simd.splat(3.0f32.next_down());
                 simd.add(ramp, simd.between(below, x, simd.splat(f32::INFINITY), one))
             }
+            Curve::Gelu => gelu_derivative(simd, x),
         }
     }
 }

@@ -78,16 +78,6 @@ fn convolve(x: &Image, unit: &ChainUnit, weight: &[f64]) -> Image {
     Image { shape: [batch, rows, columns, unit.out_channels], values }
 }
 
-fn act(activation: Activation, x: f64) -> f64 {
-    match activation {
-        Activation::None => x,
-        Activation::Relu => x.max(0.0),
-        Activation::Relu6 => x.clamp(0.0, 6.0),
-        Activation::Silu => x / (1.0 + (-x).exp()),
-        Activation::HardSwish => x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
-    }
-}
-
 /// The chain in f64, and every unit's mean and biased variance.
 fn reference(
     spec: &ChainSpec,
@@ -116,7 +106,7 @@ fn reference(
         if spec.residual && index + 1 == spec.units.len() {
             y.values.iter_mut().zip(&input.values).for_each(|(value, x)| *value += x);
         }
-        y.values.iter_mut().for_each(|value| *value = act(unit.activation, *value));
+        y.values.iter_mut().for_each(|value| *value = crate::reference::activate(unit.activation, *value));
         moments.push(statistics);
         x = y;
     }
@@ -222,7 +212,7 @@ fn chain(units: &[ChainUnit], residual: bool) -> ChainSpec {
 
 #[test]
 fn computes_what_plain_arithmetic_does_over_odd_shapes_at_each_level() {
-    use Activation::{HardSwish, None, Relu, Relu6, Silu};
+    use Activation::{Gelu, HardSwish, None, Relu, Relu6, Silu};
     let asymmetric = ChainUnit { padding: [[0, 1], [2, 0]], stride: [2, 1], ..unit(3, 5, 3, Relu) };
     let lopsided = ChainUnit { padding: [[2, 0], [0, 1]], kernel: [2, 3], ..depthwise(9, 3, 1, Silu) };
     let large = ChainUnit { padding: [[3; 2]; 2], ..unit(2, 3, 5, Relu6) };
@@ -238,6 +228,7 @@ fn computes_what_plain_arithmetic_does_over_odd_shapes_at_each_level() {
         (chain(&[large], false), [2, 2, 1, 2]),
         (chain(&[depthwise(5, 3, 1, Relu6)], false), [2, 5, 3, 4]),
         (chain(&[depthwise(9, 3, 2, HardSwish)], false), [2, 9, 5, 6]),
+        (chain(&[depthwise(9, 3, 1, Gelu)], false), [2, 9, 5, 6]),
         (chain(&[depthwise(8, 5, 2, None)], false), [1, 8, 4, 7]),
         (chain(&[depthwise(3, 3, 3, Silu)], false), [2, 3, 7, 8]),
         (chain(&[lopsided], false), [2, 9, 3, 3]),

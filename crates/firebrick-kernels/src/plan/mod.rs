@@ -13,10 +13,11 @@ pub use builder::PlanBuilder;
 
 use crate::SimdLevel;
 use crate::buffer::{Buffer, Shared};
+use crate::loan::Loan;
 use crate::simd::Simd;
 use crate::team;
 use linear::LinearStep;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use step::{Image, Step, Task};
 
 /// Images that are computed together, which bounds the memory between the last convolution and the first linear layer.
@@ -127,30 +128,6 @@ struct Workspace {
     activations: [Buffer; 2],
     shared: Buffer,
     scratch: Buffer,
-}
-
-/// Memory on loan from a plan; it goes back when dropped.
-struct Loan<'a, T> {
-    item: Option<T>,
-    owner: &'a Mutex<Vec<T>>,
-}
-
-impl<'a, T: Default> Loan<'a, T> {
-    fn new(owner: &'a Mutex<Vec<T>>) -> Self {
-        // A panic elsewhere cannot have left the list itself half-written.
-        let item = owner.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        Self { item: Some(item.unwrap_or_default()), owner }
-    }
-
-    fn get(&mut self) -> &mut T {
-        self.item.as_mut().expect("the item is there until the loan is dropped")
-    }
-}
-
-impl<T> Drop for Loan<'_, T> {
-    fn drop(&mut self) {
-        self.owner.lock().unwrap_or_else(PoisonError::into_inner).extend(self.item.take());
-    }
 }
 
 /// A phase of a run, in the order in which the threads go through them.

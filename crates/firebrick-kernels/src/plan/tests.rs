@@ -24,6 +24,15 @@ impl Numbers {
     }
 }
 
+const ALL_ACTIVATIONS: [Activation; 6] = [
+    Activation::None,
+    Activation::Relu,
+    Activation::Relu6,
+    Activation::Silu,
+    Activation::HardSwish,
+    Activation::Gelu,
+];
+
 /// A convolution that owns its weights.
 #[derive(Debug, Clone)]
 struct Conv {
@@ -235,9 +244,7 @@ fn block(
 
 #[test]
 fn agrees_with_the_reference_for_each_activation() {
-    let all =
-        [Activation::None, Activation::Relu, Activation::Relu6, Activation::Silu, Activation::HardSwish];
-    for activation in all {
+    for activation in ALL_ACTIVATIONS {
         let mut numbers = Numbers(1);
         let numbers = &mut numbers;
         let layers = vec![
@@ -380,9 +387,7 @@ fn counts_mobilenet_v2s_multiply_adds() {
 
 #[test]
 fn keeps_a_value_that_is_not_a_number() {
-    for activation in
-        [Activation::None, Activation::Relu, Activation::Relu6, Activation::Silu, Activation::HardSwish]
-    {
+    for activation in ALL_ACTIVATIONS {
         let conv = Conv::new(&mut Numbers(1), 1, 9, [1, 1], 1).activation(activation);
         for (name, plan) in Network::new([1, 1, 2], vec![TestLayer::Conv(conv)]).plans() {
             let result = plan.run(&[f32::NAN, 1.0], 1);
@@ -488,13 +493,7 @@ fn refuses_a_level_of_another_processor() {
 }
 
 fn any_activation() -> impl Strategy<Value = Activation> {
-    prop_oneof![
-        Just(Activation::None),
-        Just(Activation::Relu),
-        Just(Activation::Relu6),
-        Just(Activation::Silu),
-        Just(Activation::HardSwish),
-    ]
+    prop::sample::select(&ALL_ACTIVATIONS[..])
 }
 
 /// Groups, channels of a group on both sides, kernel, stride, padding.

@@ -87,6 +87,6 @@ impl<const L: usize> Simd for Scalar<L> {
 
     #[inline(always)]
     fn power_of_two(self, n: Self::Vector) -> Self::Vector {
-        n.map(|n| f32::from_bits(((n as i32 + 127) << 23) as u32))
+        n.map(|n| f32::from_bits(((n as i32).wrapping_add(127) << 23) as u32))
     }
 }

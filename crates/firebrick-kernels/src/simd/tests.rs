@@ -70,6 +70,15 @@ fn check<S: Simd>(simd: S) {
         let error = (f64::from(values[0]) - expected).abs() / expected;
         assert!(error < 2.0 * f64::from(f32::EPSILON), "{simd:?}: exp({x}) is {}, not {expected}", values[0]);
     }
+    for step in -12600..=12700 {
+        let x = step as f32 / 100.0;
+        let mut values = vec![0.0; S::LANES];
+        // SAFETY: the slice is one vector long.
+        simd.vectorize(|| unsafe { simd.store(values.as_mut_ptr(), simd.exp2(simd.splat(x))) });
+        let expected = f64::from(x).exp2();
+        let error = (f64::from(values[0]) - expected).abs() / expected;
+        assert!(error < 2.0 * f64::from(f32::EPSILON), "{simd:?}: 2^{x} is {}, not {expected}", values[0]);
+    }
 }
 
 #[test]
