@@ -109,7 +109,7 @@ pub(crate) enum OnBadImage {
 /// Implements `FromStr` and `Display` by clap's names.
 macro_rules! by_value_name {
     ($($name:ty: $field:literal),*) => {$(
-        impl FromStr for $name {
+        impl std::str::FromStr for $name {
             type Err = String;
             fn from_str(text: &str) -> Result<Self, String> {
                 <Self as clap::ValueEnum>::from_str(text, false).map_err(|_| {
@@ -118,14 +118,15 @@ macro_rules! by_value_name {
                 })
             }
         }
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 let value = clap::ValueEnum::to_possible_value(self).expect("no variant is skipped");
                 f.write_str(value.get_name())
             }
         }
     )*};
 }
+pub(crate) use by_value_name;
 by_value_name!(Freeze: "freeze", OnBadImage: "on-bad-image");
 
 impl From<OnBadImage> for firebrick::data::OnBadSample {

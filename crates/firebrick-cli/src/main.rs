@@ -1,5 +1,6 @@
-//! The binary `firebrick`: train, eval, predict, summary, models.
+//! The binary `firebrick`: train, eval, predict, summary, models, bench.
 
+mod bench;
 mod choices;
 mod config;
 mod eval;
@@ -40,6 +41,8 @@ enum Command {
     Summary(summary::Args),
     /// List the models that there are.
     Models,
+    /// Measure how fast a model runs here, and how much memory it takes.
+    Bench(bench::Args),
 }
 
 /// How a command ended, if nothing was wrong.
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Command::Predict(args) => predict::run(&args),
         Command::Summary(args) => summary::run(&args),
         Command::Models => models::run(),
+        Command::Bench(args) => bench::run(&args),
     };
     match ended {
         Ok(Ended::Done) => ExitCode::SUCCESS,
