@@ -1,15 +1,18 @@
-//! `cargo xtask bench`: the criterion benches of the package `firebrick-benches`.
+//! `cargo xtask bench`: the criterion benches of the package `firebrick-benches`; with `--peers`, the same work in other
+//! frameworks, alternately with ours, and the table of ratios.
 
-use std::fs;
-use std::path::Path;
+mod ours;
+mod peers;
+mod rows;
+mod table;
+mod worker;
+
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
+use clap::builder::PossibleValuesParser;
 
-use crate::{process, workspace};
-
-/// Where the scripts lie that measure the same work in other frameworks, relative to the workspace.
-const PEERS: &str = "benches/peers";
+use crate::process;
 
 /// Settings of criterion that trade precision for time: enough to see that a bench still runs.
 const QUICK: [&str; 6] = ["--warm-up-time", "0.3", "--measurement-time", "1", "--sample-size", "10"];
@@ -21,9 +24,16 @@ pub struct Args {
     #[arg(long)]
     quick: bool,
 
-    /// List the peers, the same work in other frameworks, and run nothing
-    #[arg(long, conflicts_with_all = ["quick", "filter"])]
+    /// Measure the same work in PyTorch, ONNX Runtime, OpenVINO and Keras, alternately with ours, and print the ratios.
+    ///
+    /// Their Python environments are made in the cache folder; the variable FIREBRICK_PEERS may name ones to use
+    /// instead, separated as in PATH
+    #[arg(long, conflicts_with = "filter")]
     peers: bool,
+
+    /// Only this row of the table of ratios; may be given several times
+    #[arg(long = "row", value_name = "NAME", requires = "peers", value_parser = PossibleValuesParser::new(rows::NAMES))]
+    rows: Vec<String>,
 
     /// Only the benches whose name contains FILTER
     filter: Option<String>,
@@ -36,13 +46,10 @@ impl Args {
     }
 }
 
-/// Runs the benches, or lists the peers.
+/// Runs the benches, or the peers.
 pub fn run(args: &Args) -> Result<()> {
     if args.peers {
-        for peer in peers(&workspace::root().join(PEERS))? {
-            println!("{PEERS}/{peer}");
-        }
-        return Ok(());
+        return peers::run(args.quick, &args.rows);
     }
     process::run(&mut cargo_bench(args))
 }
@@ -57,24 +64,6 @@ fn cargo_bench(args: &Args) -> Command {
         command.arg("--").args(words);
     }
     command
-}
-
-/// The file names of the peers' scripts in `folder`, sorted.
-fn peers(folder: &Path) -> Result<Vec<String>> {
-    let mut scripts = Vec::new();
-    if folder.is_dir() {
-        for entry in fs::read_dir(folder).with_context(|| format!("listing {}", folder.display()))? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|end| end == "py") {
-                scripts.extend(path.file_name().map(|name| name.to_string_lossy().into_owned()));
-            }
-        }
-    }
-    if scripts.is_empty() {
-        bail!("there are no peers to compare with yet: no *.py in {PEERS}");
-    }
-    scripts.sort();
-    Ok(scripts)
 }
 
 #[cfg(test)]
@@ -109,20 +98,18 @@ mod tests {
     }
 
     #[test]
-    fn lists_the_peers_by_name() {
-        let folder = tempfile::tempdir().unwrap();
-        for name in ["pil_resize.py", "keras_augment.py", "README.md"] {
-            fs::write(folder.path().join(name), "").unwrap();
-        }
-        assert_eq!(peers(folder.path()).unwrap(), ["keras_augment.py", "pil_resize.py"]);
-    }
-
-    #[test]
-    fn says_that_there_are_no_peers() {
-        let folder = tempfile::tempdir().unwrap();
-        for place in [folder.path().to_owned(), folder.path().join("absent")] {
-            let error = peers(&place).unwrap_err().to_string();
-            assert!(error.contains("no peers"), "{error}");
+    fn a_row_is_one_of_the_table_and_asks_for_the_peers() {
+        let parsed = |line: &[&str]| Line::try_parse_from(["bench"].iter().chain(line));
+        let args = parsed(&["--peers", "--quick", "--row", "train", "--row", "infer-1"]).ok().unwrap().args;
+        assert!(args.peers && args.quick);
+        assert_eq!(args.rows, ["train", "infer-1"]);
+        for (wrong, word) in [
+            (&["--row", "train"][..], "--peers"),
+            (&["--peers", "--row", "trian"], "encoder"),
+            (&["--peers", "resize"], "FILTER"),
+        ] {
+            let error = parsed(wrong).err().unwrap().to_string();
+            assert!(error.contains(word), "{error}");
         }
     }
 }

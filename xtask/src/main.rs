@@ -12,6 +12,7 @@ mod golden;
 mod layers;
 mod metadata;
 mod process;
+mod python;
 mod test;
 mod text;
 mod vulkan;
@@ -27,7 +28,7 @@ use clap::Parser;
 enum Xtask {
     /// Run all tests of the workspace, on every backend this machine can run
     Test(test::Args),
-    /// Run the criterion benches
+    /// Run the criterion benches, or measure against the same work in other frameworks
     Bench(bench::Args),
     /// Do everything CI does, cheapest step first, up to the first failure
     Ci(ci::Args),
