@@ -58,6 +58,17 @@ impl SimdLevel {
         }
     }
 
+    /// The level of [`from_environment`](SimdLevel::from_environment), asked for once in the life of the process: what
+    /// operations on tensors use, which are too many to read the environment each time and cannot return its errors.
+    ///
+    /// # Panics
+    /// If `FIREBRICK_SIMD` names no level or one that the processor lacks. A program that wants to report that asks
+    /// `from_environment` first.
+    pub fn in_use() -> SimdLevel {
+        static LEVEL: std::sync::OnceLock<SimdLevel> = std::sync::OnceLock::new();
+        *LEVEL.get_or_init(|| Self::from_environment().unwrap_or_else(|error| panic!("{error}")))
+    }
+
     /// Runs `work` on this level.
     ///
     /// # Panics

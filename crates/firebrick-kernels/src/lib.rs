@@ -21,6 +21,7 @@ mod chain;
 mod depthwise;
 mod encoder;
 mod error;
+pub mod grad;
 mod layout;
 mod level;
 mod loan;

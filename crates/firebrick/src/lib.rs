@@ -5,6 +5,7 @@
 //! | module | what it is for |
 //! | --- | --- |
 //! | [`augment`] | augmentation and preprocessing of images |
+//! | [`autodiff`] | differentiable operations with hand-written backward passes, gradient checking |
 //! | [`data`] | folders, decoding, splits, the loader |
 //! | [`kernels`] | SIMD kernels for the CPU and the plan of a frozen network |
 //! | [`nn`] | layers, heads, losses |
@@ -15,6 +16,7 @@
 
 pub use burn;
 pub use firebrick_augment as augment;
+pub use firebrick_autodiff as autodiff;
 pub use firebrick_data as data;
 pub use firebrick_kernels as kernels;
 pub use firebrick_nn as nn;
