@@ -140,7 +140,10 @@ impl Attention {
             let rows = QUERY_TILE.min(queries.end - start);
             let keys = self.visible(sequence, start + rows);
             let output = &mut output[..rows * shape.filled()];
-            output.fill(0.0);
+            if keys == 0 {
+                output.fill(0.0);
+            }
+            let (largest, sum) = (&mut largest[..rows], &mut sum[..rows]);
             largest.fill(LOWEST);
             sum.fill(0.0);
             for tile in 0..keys.div_ceil(KEY_TILE) {
@@ -149,13 +152,14 @@ impl Attention {
                 let left = &sequence.rows[start * sequence.stride + head * self.head_width..];
                 self.scores(simd, left, rows, &packed, tile, vectors, scores);
 
-                let seen = Seen { largest, sum, rows, output };
+                let seen = Seen { largest: &mut *largest, sum: &mut *sum, rows, output: &mut *output };
                 let limit = |row: usize| self.visible(sequence, start + row + 1).saturating_sub(first);
                 let keep = sequence.keep.map(|keep| &keep[first..sequence.length]);
                 seen.add(simd, scores, vectors, limit, keep, tile > 0);
 
                 let keys = first..first + vectors * self.lanes;
-                self.weigh(simd, scores, rows, vectors, &packed, keys, output);
+                let start = if tile > 0 { Start::Partial } else { Start::Bias(&NO_BIAS) };
+                self.weigh(simd, scores, rows, vectors, &packed, keys, start, output);
             }
             for (row, (values, &sum)) in output.chunks_exact(shape.filled()).zip(&*sum).enumerate() {
                 let scale = if sum == 0.0 { 0.0 } else { 1.0 / sum };
@@ -210,7 +214,7 @@ impl Attention {
         }
     }
 
-    /// Adds the weighted values of a tile's keys to the output.
+    /// Sums the weighted values of a tile's keys, on top of what `start` says.
     #[expect(clippy::too_many_arguments, reason = "both operands of a product, their sizes and its result")]
     fn weigh<S: Simd>(
         &self,
@@ -220,6 +224,7 @@ impl Attention {
         vectors: usize,
         packed: &PackedHead<'_>,
         keys: Range<usize>,
+        start: Start<'_>,
         output: &mut [f32],
     ) {
         let output = Shared::new(output);
@@ -231,7 +236,7 @@ impl Attention {
                 run_count: vectors,
                 right,
                 vectors: width,
-                start: Start::Partial,
+                start,
                 residual: None,
                 finish: Finish::NOTHING,
                 result: output.from(first * S::LANES),

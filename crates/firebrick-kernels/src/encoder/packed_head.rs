@@ -60,14 +60,15 @@ impl<'a> PackedHead<'a> {
                 let (panel, behind) = rest.split_at_mut(shape.width * vectors * shape.lanes);
                 rest = behind;
                 let columns = vectors * shape.lanes;
-                for column in 0..columns {
-                    let token = tile * KEY_TILE + first * shape.lanes + column;
-                    let to = panel[column..].iter_mut().step_by(columns);
-                    if token < count {
-                        to.zip(row(token, shape.keys_at)).for_each(|(to, &key)| *to = key);
-                    } else {
-                        to.for_each(|to| *to = 0.0);
+                let token = tile * KEY_TILE + first * shape.lanes;
+                let valid = columns.min(count - token);
+                let keys = &sequence.rows[token * sequence.stride + shape.keys_at..];
+                for (feature, to) in panel.chunks_exact_mut(columns).enumerate() {
+                    let (to, rest) = to.split_at_mut(valid);
+                    for (column, to) in to.iter_mut().enumerate() {
+                        *to = keys[column * sequence.stride + feature];
                     }
+                    rest.fill(0.0);
                 }
             }
         }

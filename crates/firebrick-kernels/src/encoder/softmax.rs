@@ -37,12 +37,13 @@ impl Seen<'_> {
         keep: Option<&[f32]>,
         again: bool,
     ) {
-        let mut kept = [0.0; KEY_TILE];
-        if let Some(keep) = keep {
+        let kept = keep.map(|keep| {
+            let mut kept = [0.0; KEY_TILE];
             let count = keep.len().min(KEY_TILE);
             kept[..count].copy_from_slice(&keep[..count]);
-        }
-        let kept = keep.map(|_| &kept);
+            kept
+        });
+        let kept = kept.as_ref();
         let features = self.output.len() / self.rows;
         let rows = scores.chunks_exact_mut(KEY_TILE).zip(self.output.chunks_exact_mut(features));
         simd.vectorize(
