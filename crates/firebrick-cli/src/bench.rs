@@ -2,6 +2,7 @@
 //!
 //! A mode is one file that turns a [`Job`] into [`Measured`] figures; whatever they are divided by is here.
 
+mod encoder;
 mod frozen;
 mod infer;
 mod memory;
@@ -33,19 +34,22 @@ const MOST_INPUT_BYTES: u64 = 8 << 30;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Model, see `firebrick models`; its weights are random, they do not change the time
+    /// Model, see `firebrick models`, or bert_encoder; its weights are random, they do not change the time
     #[arg(long, default_value = "mobilenet_v2", value_name = "NAME")]
     model: String,
     /// What is measured
     #[arg(long, default_value = "infer", value_name = "infer|train|frozen|pipeline")]
     mode: Mode,
-    /// Images of a batch
+    /// Images of a batch; sequences, for bert_encoder
     #[arg(long, default_value_t = 32, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
     batch_size: u32,
     /// Side of the images, pixels
     #[arg(long, default_value_t = 224, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=4096))]
     image_size: u32,
-    /// Device: auto takes a GPU if there is one; the pipeline always runs on one thread of the CPU
+    /// Length of bert_encoder's sequences
+    #[arg(long, default_value_t = 128, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=encoder::POSITIONS as i64))]
+    tokens: u32,
+    /// Device: auto takes a GPU if there is one; the pipeline and bert_encoder run on the CPU, without tensors
     #[arg(long, default_value_t = DeviceChoice::Auto, value_name = "auto|ndarray|flex|wgpu")]
     device: DeviceChoice,
     /// Batches that are timed, after one that is not
@@ -76,6 +80,33 @@ pub(crate) enum Mode {
 }
 crate::choices::by_value_name!(Mode: "mode");
 
+/// What is measured: a classifier of images with any of its modes, or the encoder.
+#[derive(Clone, Copy)]
+enum Subject {
+    Images(&'static ModelSpec),
+    Encoder,
+}
+
+impl Subject {
+    fn of(args: &Args) -> Result<Self> {
+        if args.model != encoder::NAME {
+            return Ok(Self::Images(find(&args.model)?));
+        }
+        let mode = args.mode;
+        ensure!(
+            mode == Mode::Infer,
+            "mode is {mode}, but {} can only infer; leave --mode away",
+            encoder::NAME
+        );
+        ensure!(
+            !args.sweep,
+            "--sweep is over images, {} has none; choose --batch-size and --tokens",
+            encoder::NAME
+        );
+        Ok(Self::Encoder)
+    }
+}
+
 /// What a mode is given.
 struct Job {
     spec: &'static ModelSpec,
@@ -97,7 +128,7 @@ struct Measured {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Ended> {
-    let spec = find(&args.model)?;
+    let subject = Subject::of(args)?;
     if let Some(path) = &args.save_photo {
         std::fs::write(path, photo::jpeg()?).with_context(|| format!("{}: cannot write", path.display()))?;
     }
@@ -105,7 +136,7 @@ pub(crate) fn run(args: &Args) -> Result<Ended> {
     if args.sweep {
         return sweep::run(args);
     }
-    let report = measure(args, spec)?;
+    let report = measure(args, subject)?;
     let mut out = std::io::stdout().lock();
     if args.json {
         writeln!(out, "{}", serde_json::to_string(&report)?)?;
@@ -115,11 +146,12 @@ pub(crate) fn run(args: &Args) -> Result<Ended> {
     Ok(Ended::Done)
 }
 
-fn measure(args: &Args, spec: &'static ModelSpec) -> Result<Report> {
+fn measure(args: &Args, subject: Subject) -> Result<Report> {
     let simd = SimdLevel::from_environment()?;
     let device = args.device.open()?;
-    let name = match args.mode {
-        Mode::Pipeline => "cpu".to_owned(),
+    let name = match (subject, args.mode) {
+        // No tensor takes part.
+        (Subject::Encoder, _) | (_, Mode::Pipeline) => "cpu".to_owned(),
         _ => device_name(args.device, &device),
     };
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -128,14 +160,19 @@ fn measure(args: &Args, spec: &'static ModelSpec) -> Result<Report> {
     let mut peak = peak_of(threads);
 
     let bar = progress::bar(u64::from(args.runs) + 1, "{prefix} [{bar:28}] {pos}/{len} batches  {eta} left");
-    bar.set_prefix(format!("{} {}", spec.name, args.mode));
-    let job =
-        Job { spec, batch: args.batch_size as usize, side: args.image_size, runs, device, bar: bar.clone() };
-    let measured = match args.mode {
-        Mode::Infer => infer::measure(job),
-        Mode::Train => train::measure(job),
-        Mode::Frozen => frozen::measure(job),
-        Mode::Pipeline => pipeline::measure(job),
+    bar.set_prefix(format!("{} {}", args.model, args.mode));
+    let batch = args.batch_size as usize;
+    let measured = match subject {
+        Subject::Encoder => encoder::infer(batch, args.tokens as usize, runs, &bar),
+        Subject::Images(spec) => {
+            let job = Job { spec, batch, side: args.image_size, runs, device, bar: bar.clone() };
+            match args.mode {
+                Mode::Infer => infer::measure(job),
+                Mode::Train => train::measure(job),
+                Mode::Frozen => frozen::measure(job),
+                Mode::Pipeline => pipeline::measure(job),
+            }
+        }
     };
     progress::finish(&bar);
     let measured = measured?;

@@ -50,6 +50,21 @@ fn every_mode_prints_one_object_with_its_figures() {
 }
 
 #[test]
+fn the_encoder_is_measured_by_sequences() {
+    let sandbox = Sandbox::new();
+    let encoder = "bench --model bert_encoder --device ndarray --batch-size 2 --tokens 5 --runs 2";
+    let report = sandbox.run(&format!("{encoder} --json")).succeeded().json();
+    assert_eq!(report["shapes"], serde_json::json!({ "input": [2, 5], "output": [2, 5, 384] }));
+    assert_eq!((&report["tokens"], &report["image_size"]), (&5.into(), &Value::Null));
+    // Six layers of 4 x 384 x 384 and 2 x 384 x 1536 weights, and attention's two products of 5 x 384 a token.
+    let multiply_adds = 5 * 6 * (4 * 384 * 384 + 2 * 384 * 1536 + 2 * 5 * 384);
+    let gflop = 2.0 * f64::from(multiply_adds) / 1e9;
+    assert!((number(&report, "gflop_per_image") / gflop - 1.0).abs() < 1e-9, "{report}");
+    let text = sandbox.run(encoder).succeeded().stdout;
+    assert!(text.contains("ms a sequence"), "{text}");
+}
+
+#[test]
 fn operations_are_those_of_the_summary() {
     let sandbox = Sandbox::new();
     let infer = sandbox.run(&format!("{SMALL} --mode infer --json")).succeeded().json();
@@ -114,6 +129,9 @@ fn what_cannot_be_measured_is_refused() {
         ("--device gpu", &["gpu", "wgpu"]),
         ("--batch-size 65536 --image-size 4096", &["65536 images of 4096x4096", "GiB", "--batch-size"]),
         ("--batch-size 10000 --image-size 200 --sweep", &["10000 images of 320x320", "GiB"]),
+        ("--model bert_encoder --mode train", &["mode is train", "bert_encoder can only infer"]),
+        ("--model bert_encoder --sweep", &["--sweep", "--tokens"]),
+        ("--model bert_encoder --tokens 513", &["--tokens", "513", "1..=512"]),
         ("--sweep --save-photo a.jpg", &["--sweep", "--save-photo"]),
     ] {
         sandbox.run(&format!("bench {arguments}")).refused(words);

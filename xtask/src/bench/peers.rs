@@ -105,7 +105,7 @@ impl Session {
     #[allow(clippy::too_many_arguments, reason = "a row's settings, and where its results go")]
     fn batches(
         &mut self,
-        ours: Option<&[&str]>,
+        ours: &[&str],
         peers: &[Script],
         mut request: Value,
         batch: usize,
@@ -126,7 +126,7 @@ impl Session {
                 Err(error) => failed(error),
             }
         }
-        let mut ours = ours;
+        let mut ours = Some(ours);
         let mut shares = Figures { name: String::new(), values: Vec::new() };
         for round in 1..=rounds {
             eprintln!("  round {round} of {rounds}");

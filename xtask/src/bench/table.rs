@@ -31,7 +31,7 @@ pub struct Line {
     pub work: &'static str,
     /// Unit of all figures.
     pub unit: &'static str,
-    /// Empty where this version has no such work.
+    /// Empty where it failed.
     pub ours: Figures,
     /// Everybody who was measured.
     pub theirs: Vec<Figures>,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Args, Measured, memory};
+use super::{Args, Measured, encoder, memory};
 
 /// What the figures are a share of.
 pub(super) struct Machine {
@@ -25,8 +25,11 @@ pub(super) struct Report {
     pub(super) mode: String,
     pub(super) device: String,
     pub(super) batch_size: u32,
-    pub(super) image_size: u32,
-    /// Median of the runs.
+    /// Null for sequences.
+    image_size: Option<u32>,
+    /// Null for images.
+    tokens: Option<u32>,
+    /// Median of the runs; of a sequence, where there are no images.
     pub(super) ms_per_image: f64,
     /// Of each run, in order.
     ms_per_image_runs: Vec<f64>,
@@ -54,7 +57,8 @@ impl Report {
             mode: args.mode.to_string(),
             device,
             batch_size: args.batch_size,
-            image_size: args.image_size,
+            image_size: (args.model != encoder::NAME).then_some(args.image_size),
+            tokens: (args.model == encoder::NAME).then_some(args.tokens),
             ms_per_image,
             ms_per_image_runs: times,
             share_of_peak: flop
@@ -71,6 +75,12 @@ impl Report {
     }
 }
 
+impl Report {
+    fn each(&self) -> &'static str {
+        if self.tokens.is_some() { "a sequence" } else { "an image" }
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shape = |shape: &[usize]| shape.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
@@ -82,16 +92,18 @@ impl fmt::Display for Report {
         let runs = self.ms_per_image_runs.len();
         writeln!(
             f,
-            "ms an image    {:.3}  (median of {runs} batches; the fastest {fastest:.3})",
+            "ms {:<11} {:.3}  (median of {runs} batches; the fastest {fastest:.3})",
+            self.each(),
             self.ms_per_image
         )?;
         if let (Some(share), Some(gflop)) = (self.share_of_peak, self.gflop_per_image) {
             writeln!(
                 f,
-                "share of peak  {:.1} %  (of {:.0} GFLOP/s, multiply-add chains on {} threads; {gflop:.3} GFLOP an image; kernels {})",
+                "share of peak  {:.1} %  (of {:.0} GFLOP/s, multiply-add chains on {} threads; {gflop:.3} GFLOP {}; kernels {})",
                 share * 100.0,
                 self.peak_gflops,
                 self.threads,
+                self.each(),
                 self.simd
             )?;
         }
