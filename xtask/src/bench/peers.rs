@@ -217,6 +217,10 @@ fn fill(line: &mut Line, figure: Figure, article: &ArticleFigures) {
     };
     line.ours.values = values(&article.ours);
     line.theirs = vec![Figures { name: article.keras.clone(), values: values(&article.theirs) }];
+    if figure == Figure::Epoch {
+        line.remark =
+            "; the second epoch; Firebrick computes the features of the validation images once, before the first".to_owned();
+    }
 }
 
 /// `PyTorch 2.15.0`: the version of the library that the peer is named after.

@@ -102,7 +102,7 @@ pub fn markdown(lines: &[Line], machine: &str) -> String {
     for line in lines {
         push(line.row());
     }
-    push(format!("\n{machine}\n\nMedians; least and most behind them:\n"));
+    push(format!("\n{machine}\n\nMedians, ms of an image or a sequence; least and most behind them:\n"));
     for line in lines {
         push(line.detail());
     }
