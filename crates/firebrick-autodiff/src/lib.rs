@@ -5,6 +5,7 @@
 //! own operations. Both give the same values but for rounding, and the tests compare them.
 //!
 //! # Operations
+//! - [`conv_chain`]: convolutions with BatchNorm and activation, one after another
 //! - [`layer_norm`]: layer normalisation over the last axis
 //!
 //! ```
@@ -36,10 +37,13 @@
 
 mod backend;
 mod check;
+mod conv_chain;
 mod host;
 mod layer_norm;
 mod list;
 mod record;
 mod saved;
 
+pub use conv_chain::{ChainMoments, ChainParameters, conv_chain};
+pub use firebrick_kernels::{Activation, ChainSpec, ChainUnit};
 pub use layer_norm::layer_norm;

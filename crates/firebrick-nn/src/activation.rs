@@ -27,6 +27,16 @@ impl Activation {
     }
 }
 
+impl From<Activation> for firebrick_autodiff::Activation {
+    fn from(activation: Activation) -> Self {
+        match activation {
+            Activation::None => Self::None,
+            Activation::Relu => Self::Relu,
+            Activation::Relu6 => Self::Relu6,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,7 @@ use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, PaddingConfig2d};
 use burn::tensor::{Device, Tensor};
+use firebrick_autodiff::{ChainMoments, ChainParameters, ChainSpec, ChainUnit, conv_chain};
 
 use crate::{Activation, Initializer, LayerSummary};
 
@@ -102,7 +103,62 @@ pub struct ConvNormAct {
 impl ConvNormAct {
     /// `[batch, in, height, width]` to `[batch, out, ceil(height / stride), ceil(width / stride)]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        self.activation.forward(self.norm.forward(self.conv.forward(x)))
+        Self::forward_chain(&[self], false, x)
+    }
+
+    /// Runs blocks one after another, and adds `x` before the last one's activation if `residual`.
+    ///
+    /// The same as calling each, but for memory and time: in training, the blocks are one operation, which keeps nothing
+    /// between them but the convolutions' results. The running statistics take in the batch's mean and, as PyTorch's, its
+    /// unbiased variance.
+    ///
+    /// # Panics
+    ///
+    /// If there is no block, or shapes do not fit.
+    pub fn forward_chain(blocks: &[&Self], residual: bool, x: Tensor<4>) -> Tensor<4> {
+        let (last, before) = blocks.split_last().expect("a chain has at least one block");
+        if !(x.device().is_autodiff() && blocks.iter().all(|block| block.norm.training.is_enabled())) {
+            let added = residual.then(|| x.clone());
+            let run = |x, block: &Self| block.activation.forward(block.norm.forward(block.conv.forward(x)));
+            let y = last.norm.forward(last.conv.forward(before.iter().fold(x, |x, block| run(x, block))));
+            return last.activation.forward(if let Some(added) = added { y + added } else { y });
+        }
+        let units = blocks.iter().map(|block| block.unit()).collect();
+        let parameters = blocks.iter().map(|block| ChainParameters {
+            weight: block.conv.weight.val(),
+            gamma: block.norm.gamma.val(),
+            beta: block.norm.beta.val(),
+        });
+        let (y, moments) = conv_chain(x, parameters.collect(), &ChainSpec { units, residual });
+        for (block, moments) in blocks.iter().zip(moments) {
+            block.observe(moments);
+        }
+        y
+    }
+
+    fn unit(&self) -> ChainUnit {
+        let [out_channels, group_in, height, width] = self.conv.weight.dims();
+        ChainUnit {
+            in_channels: group_in * self.conv.groups,
+            out_channels,
+            kernel: [height, width],
+            stride: self.conv.stride,
+            // What `ConvNormActConfig` gives.
+            padding: [[(height - 1) / 2; 2], [(width - 1) / 2; 2]],
+            groups: self.conv.groups,
+            activation: self.activation.into(),
+            epsilon: self.norm.epsilon as f32,
+        }
+    }
+
+    /// Moves the running statistics towards the batch's.
+    fn observe(&self, ChainMoments { mean, variance, count }: ChainMoments) {
+        let BatchNorm { running_mean, running_var, momentum, .. } = &self.norm;
+        let unbiased = count as f64 / (count.max(2) - 1) as f64;
+        for (running, newest) in [(running_mean, mean), (running_var, variance * unbiased)] {
+            let before = running.value_sync().to_device(&newest.device());
+            running.update((before * (1.0 - momentum) + newest * *momentum).detach());
+        }
     }
 
     /// Adds this block's row to `rows` and returns its output shape for an input `[channels, height, width]`.

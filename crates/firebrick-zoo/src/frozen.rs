@@ -148,11 +148,7 @@ impl<'a> Stored<'a> {
             stride: conv.stride,
             padding: padding.map(|side| [side, side]),
             groups: conv.groups,
-            activation: match self.block.activation {
-                Activation::None => firebrick_kernels::Activation::None,
-                Activation::Relu => firebrick_kernels::Activation::Relu,
-                Activation::Relu6 => firebrick_kernels::Activation::Relu6,
-            },
+            activation: self.block.activation.into(),
         }
     }
 }

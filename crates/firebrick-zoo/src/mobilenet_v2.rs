@@ -96,12 +96,12 @@ pub struct InvertedResidual {
 impl InvertedResidual {
     /// `[batch, in, h, w]` to `[batch, out, ceil(h / stride), ceil(w / stride)]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let wide = match &self.expand {
-            Some(expand) => expand.forward(x.clone()),
-            None => x.clone(),
-        };
-        let y = self.project.forward(self.depthwise.forward(wide));
-        if self.residual { x + y } else { y }
+        ConvNormAct::forward_chain(&self.convs(), self.residual, x)
+    }
+
+    /// Its convolutions in order.
+    fn convs(&self) -> Vec<&ConvNormAct> {
+        self.expand.iter().chain([&self.depthwise, &self.project]).collect()
     }
 
     fn summarize(&self, name: &str, mut shape: [usize; 3], rows: &mut Vec<LayerSummary>) -> [usize; 3] {
@@ -127,7 +127,16 @@ pub struct MobileNetV2 {
 impl MobileNetV2 {
     /// `[batch, 3, h, w]` to `[batch, features, ceil(h / 32), ceil(w / 32)]`.
     pub fn forward(&self, images: Tensor<4>) -> Tensor<4> {
-        let x = self.blocks.iter().fold(self.stem.forward(images), |x, block| block.forward(x));
+        // The first block has no expansion, so its convolutions go on where the stem's result, the largest tensor of all, is
+        // still in the cache.
+        let (first, rest) = self.blocks.split_first().expect("the paper's table has stages");
+        let x = if first.residual {
+            first.forward(self.stem.forward(images))
+        } else {
+            let convs: Vec<_> = std::iter::once(&self.stem).chain(first.convs()).collect();
+            ConvNormAct::forward_chain(&convs, false, images)
+        };
+        let x = rest.iter().fold(x, |x, block| block.forward(x));
         self.last.forward(x)
     }
 

@@ -231,6 +231,12 @@ impl ConvChain {
         Ok(Self { spec: spec.clone(), units, batch, layouts, level })
     }
 
+    /// The input's shape: `[batch, channels, height, width]`.
+    pub fn input_shape(&self) -> [usize; 4] {
+        let first = self.layouts[0];
+        [self.batch, first.channels, first.height, first.width]
+    }
+
     /// The result's shape: `[batch, channels, height, width]`.
     pub fn output_shape(&self) -> [usize; 4] {
         let last = self.layouts[self.layouts.len() - 1];

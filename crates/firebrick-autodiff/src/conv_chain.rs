@@ -1,0 +1,234 @@
+//! Convolutions with batch normalisation and activation, chained (Ioffe and Szegedy 2015).
+
+use crate::backend::{DiffBackend, InputGradients, Kernels};
+use crate::check;
+use crate::host::{CHANNELS_LAST, HostBackend};
+use crate::list::TensorList;
+use crate::record::{self, Step};
+use crate::saved::Saved;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, AutodiffBackend, Backend, Dispatch, TensorMetadata};
+use burn::tensor::ops::ConvOptions;
+use burn::tensor::{Shape, Tensor};
+use firebrick_kernels::{Activation, ChainSpec, ChainTape, ChainUnit, ConvChain, UnitParams};
+
+/// The parameters of one unit of a chain.
+#[derive(Debug, Clone)]
+pub struct ChainParameters {
+    /// `[out channels, in channels / groups, kernel height, kernel width]`.
+    pub weight: Tensor<4>,
+    /// `[out channels]`: the norm's scale.
+    pub gamma: Tensor<1>,
+    /// `[out channels]`: the norm's shift.
+    pub beta: Tensor<1>,
+}
+
+/// The statistics of one unit's convolution over the batch and the pixels; no gradient flows through them.
+#[derive(Debug, Clone)]
+pub struct ChainMoments {
+    /// `[out channels]`.
+    pub mean: Tensor<1>,
+    /// `[out channels]`: the mean squared distance from the mean (biased).
+    pub variance: Tensor<1>,
+    /// Values behind each channel's statistics: `batch * height * width`.
+    pub count: usize,
+}
+
+/// A chain of convolutions, each followed by a BatchNorm with the batch's own statistics and an activation; see [`ChainSpec`].
+///
+/// - `x`: `[batch, channels, height, width]`; read without a copy where its memory has the channels last
+/// - `parameters`: of every unit
+/// - result: `[batch, channels, height, width]` with the channels last in memory, and the statistics of every unit
+///
+/// On the CPU backends only the convolutions' raw results are kept for the backward pass; with units that the kernels do not
+/// [support](ChainUnit::is_supported), and on other backends, it is made of burn's operations.
+///
+/// # Panics
+/// If `x` is empty, a unit's parameters do not have its shape, or units do not fit each other.
+pub fn conv_chain(
+    x: Tensor<4>,
+    parameters: Vec<ChainParameters>,
+    spec: &ChainSpec,
+) -> (Tensor<4>, Vec<ChainMoments>) {
+    let dims = x.dims();
+    check::not_empty("conv_chain", &dims);
+    assert!(!spec.units.is_empty(), "conv_chain: a chain has at least one unit");
+    assert_eq!(parameters.len(), spec.units.len(), "conv_chain: one set of parameters a unit");
+    let [batch, mut channels, mut height, mut width] = dims;
+    let mut counts = Vec::new();
+    let mut tensors = Vec::new();
+    for (unit, parameters) in spec.units.iter().zip(parameters) {
+        let ChainUnit { in_channels, out_channels, kernel, groups, stride, padding, .. } = *unit;
+        assert_eq!(in_channels, channels, "conv_chain: a unit expects another number of channels");
+        let shape = [out_channels, in_channels / groups, kernel[0], kernel[1]];
+        check::shape("conv_chain", "weight", &parameters.weight.dims(), &shape);
+        check::shape("conv_chain", "gamma", &parameters.gamma.dims(), &[out_channels]);
+        check::shape("conv_chain", "beta", &parameters.beta.dims(), &[out_channels]);
+        let out = |size: usize, axis: usize| {
+            let padded = size + padding[axis][0] + padding[axis][1];
+            assert!(kernel[axis] <= padded, "conv_chain: a kernel of {kernel:?} on {padded} padded pixels");
+            (padded - kernel[axis]) / stride[axis] + 1
+        };
+        (channels, height, width) = (out_channels, out(height, 0), out(width, 1));
+        counts.push(batch * height * width);
+        tensors.push(parameters.weight.into_dispatch());
+        tensors.push(parameters.gamma.into_dispatch());
+        tensors.push(parameters.beta.into_dispatch());
+    }
+    if spec.residual {
+        assert_eq!(dims, [batch, channels, height, width], "conv_chain: the input cannot be added");
+    }
+    let (output, moments) =
+        <Dispatch as DiffBackend>::conv_chain(x.into_dispatch(), TensorList(tensors), spec.clone());
+    let moments = Tensor::<2>::from_dispatch(moments);
+    let mut first = 0;
+    let moments = spec.units.iter().zip(counts).map(|(unit, count)| {
+        let range = first..first + unit.out_channels;
+        first = range.end;
+        let row =
+            |row: usize| moments.clone().slice([row..row + 1, range.clone()]).reshape([unit.out_channels]);
+        ChainMoments { mean: row(0), variance: row(1), count }
+    });
+    let moments = moments.collect();
+    (Tensor::from_dispatch(output), moments)
+}
+
+/// The result, and means and variances of all units: `[2, channels of all units]`.
+pub(crate) fn reference<B: Backend>(
+    x: FloatTensor<B>,
+    parameters: Vec<FloatTensor<B>>,
+    spec: &ChainSpec,
+) -> (FloatTensor<B>, FloatTensor<B>) {
+    let mut parameters = parameters.into_iter();
+    let mut next = || parameters.next().expect("three parameters a unit");
+    let input = x.clone();
+    let mut x = x;
+    let (mut means, mut variances) = (Vec::new(), Vec::new());
+    for (index, unit) in spec.units.iter().enumerate() {
+        let options = ConvOptions {
+            stride: unit.stride,
+            padding: unit.padding.map(|[begin, end]| (begin, end)),
+            dilation: [1, 1],
+            groups: unit.groups,
+        };
+        let y = B::conv2d(x, next(), None, options);
+        let norm = B::batch_norm_train(y, next(), next(), f64::from(unit.epsilon));
+        x = norm.output;
+        if spec.residual && index + 1 == spec.units.len() {
+            x = B::float_add(x, input.clone());
+        }
+        x = activate::<B>(x, unit.activation);
+        let as_row = |values: FloatTensor<B>| B::float_reshape(values, Shape::from([1, unit.out_channels]));
+        means.push(as_row(norm.mean));
+        variances.push(as_row(norm.variance));
+    }
+    let moments = B::float_cat(vec![B::float_cat(means, 1), B::float_cat(variances, 1)], 0);
+    (x, B::float_detach(moments))
+}
+
+fn activate<B: Backend>(x: FloatTensor<B>, activation: Activation) -> FloatTensor<B> {
+    match activation {
+        Activation::None => x,
+        Activation::Relu => B::relu(x),
+        Activation::Relu6 => B::float_clamp(x, 0.0.into(), 6.0.into()),
+        Activation::Silu => B::float_mul(x.clone(), B::sigmoid(x)),
+        Activation::HardSwish => {
+            let gate = B::float_clamp(B::float_add_scalar(x.clone(), 3.0.into()), 0.0.into(), 6.0.into());
+            B::float_mul(x, B::float_mul_scalar(gate, (1.0 / 6.0).into()))
+        }
+        other => unimplemented!("{other:?} in a chain"),
+    }
+}
+
+/// What the kernel keeps.
+struct State {
+    chain: ConvChain,
+    tape: ChainTape,
+}
+
+/// Result, moments, and what the way back needs; nothing if the kernels cannot compute this chain.
+pub(crate) fn host_forward<B: HostBackend>(
+    x: &FloatTensor<B>,
+    parameters: &[FloatTensor<B>],
+    spec: &ChainSpec,
+) -> Option<(FloatTensor<B>, FloatTensor<B>, Saved<B>)> {
+    let device = x.device();
+    let dims: [usize; 4] = x.shape().dims();
+    if !spec.units.iter().all(ChainUnit::is_supported) {
+        return None;
+    }
+    let x = B::host(x)?;
+    let parameters = parameters.iter().map(B::host).collect::<Option<Vec<_>>>()?;
+    let parameters: Vec<_> = parameters.iter().map(|parameter| parameter.row_major()).collect();
+    // The function on tensors has checked the sizes; what remains are images that no kernel can address.
+    let chain = ConvChain::new(spec, dims).unwrap_or_else(|error| panic!("conv_chain: {error}"));
+    let result = chain.forward(&x.in_order(&CHANNELS_LAST), &units(&parameters));
+    let output = B::from_host(result.output, &chain.output_shape(), &CHANNELS_LAST, &device);
+    let means = result.moments.iter().flat_map(|moments| &moments.mean);
+    let variances = result.moments.iter().flat_map(|moments| &moments.variance);
+    let moments: Vec<f32> = means.chain(variances).copied().collect();
+    let shape = [2, moments.len() / 2];
+    let moments = B::from_host(moments, &shape, &[0, 1], &device);
+    Some((output, moments, Saved::host(State { chain, tape: result.tape })))
+}
+
+fn units<'a>(parameters: &'a [impl AsRef<[f32]>]) -> Vec<UnitParams<'a>> {
+    let units = parameters.chunks_exact(3);
+    units
+        .map(|unit| UnitParams { weight: unit[0].as_ref(), gamma: unit[1].as_ref(), beta: unit[2].as_ref() })
+        .collect()
+}
+
+pub(crate) fn host_backward<B: HostBackend>(
+    grad: &FloatTensor<B>,
+    parameters: &[FloatTensor<B>],
+    saved: &Saved<B>,
+    wanted: &[bool],
+) -> InputGradients<B> {
+    let device = grad.device();
+    let State { chain, tape } = saved.as_host().expect("what the forward pass has saved");
+    let grad = B::host(grad).expect("the gradient of f32 tensors is f32");
+    let shapes: Vec<_> = parameters.iter().map(|parameter| parameter.shape()).collect();
+    let parameters: Vec<_> = parameters
+        .iter()
+        .map(|parameter| B::host(parameter).expect("they were f32 on the way there"))
+        .collect();
+    let parameters: Vec<_> = parameters.iter().map(|parameter| parameter.row_major()).collect();
+    let back = chain.backward(tape, &units(&parameters), &grad.in_order(&CHANNELS_LAST), wanted[0]);
+    let input_shape = chain.input_shape();
+    let input = back.input.map(|values| B::from_host(values, &input_shape, &CHANNELS_LAST, &device));
+    let gradients = back.units.into_iter().flat_map(|unit| [unit.weight, unit.gamma, unit.beta]);
+    let gradients = gradients.zip(&shapes).zip(&wanted[1..]).map(|((values, shape), &wanted)| {
+        let order: Vec<usize> = (0..shape.rank()).collect();
+        wanted.then(|| B::from_host(values, shape, &order, &device))
+    });
+    std::iter::once(input).chain(gradients).collect()
+}
+
+#[derive(Debug, Clone)]
+struct ChainStep<B: Backend> {
+    parameters: Vec<FloatTensor<B>>,
+    saved: Saved<B>,
+}
+
+impl<B: Kernels> Step<B> for ChainStep<B> {
+    fn gradients(self, grad: FloatTensor<B>, wanted: &[bool]) -> InputGradients<B> {
+        B::conv_chain_backward(grad, &self.parameters, self.saved, wanted)
+    }
+}
+
+pub(crate) fn record<B: Kernels, C: CheckpointStrategy>(
+    x: FloatTensor<Autodiff<B, C>>,
+    parameters: Vec<FloatTensor<Autodiff<B, C>>>,
+    spec: &ChainSpec,
+) -> (FloatTensor<Autodiff<B, C>>, FloatTensor<Autodiff<B, C>>) {
+    let plain: Vec<_> = parameters.iter().map(|parameter| parameter.primitive().clone()).collect();
+    let Some((output, moments, saved)) = B::conv_chain_forward(x.primitive(), &plain, spec) else {
+        return reference::<Autodiff<B, C>>(x, parameters, spec);
+    };
+    let inputs = std::iter::once(x).chain(parameters).collect();
+    let (output, ()) =
+        record::record::<B, C, _, _>(inputs, |_, _| (output, ChainStep { parameters: plain, saved }, ()));
+    (output, <Autodiff<B, C> as AutodiffBackend>::from_inner(moments))
+}
