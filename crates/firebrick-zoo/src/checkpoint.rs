@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use burn::module::Module;
 use burn::store::burn_pack::Tensor as StoredTensor;
 use burn::store::pytorch_reader::{PickleError, PickleValue, PytorchError, PytorchReader};
 use burn::store::{
@@ -11,7 +12,7 @@ use burn::store::{
 };
 
 use crate::spec::nearest;
-use crate::{Classifier, ZooError};
+use crate::{BertEncoder, Classifier, ZooError};
 
 /// The tensors of a file by name; their bytes are read when they are used.
 pub struct Checkpoint {
@@ -69,13 +70,32 @@ impl Checkpoint {
     ///
     /// [`ZooError::Mismatch`] lists what is missing, extra and misshapen; [`ZooError::Unreadable`] if the
     /// file is shorter than its table says. The model is consumed, so that no half-loaded one is left.
-    pub fn load_into(mut self, model: Classifier, name: &str) -> Result<Classifier, ZooError> {
-        let mut model = model;
+    pub fn load_into(self, model: Classifier, name: &str) -> Result<Classifier, ZooError> {
+        self.load(model, name, Classifier::published_name)
+    }
+
+    /// Gives a BERT encoder these weights, all of them or none.
+    ///
+    /// Names are those of transformers' `BertModel`. The buffer `position_ids`, which counts up, is passed over.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`load_into`](Self::load_into).
+    pub fn load_into_bert(self, model: BertEncoder, name: &str) -> Result<BertEncoder, ZooError> {
+        self.load(model, name, BertEncoder::transformers_name)
+    }
+
+    fn load<M: Module>(
+        mut self,
+        mut model: M,
+        name: &str,
+        published_name: impl Fn(&M, &str) -> Option<String>,
+    ) -> Result<M, ZooError> {
         let expected = model.collect(None, Some(Box::new(BurnToPyTorchAdapter)), true);
         let mut mismatch = Mismatch::default();
         let mut wanted = Vec::with_capacity(expected.len());
         for parameter in expected {
-            let published = model.published_name(&parameter.name).unwrap_or_else(|| parameter.name.clone());
+            let published = published_name(&model, &parameter.name).unwrap_or_else(|| parameter.name.clone());
             match self.tensors.remove(&published) {
                 None => mismatch.missing.push(published),
                 Some(found) if found.shape != parameter.shape => mismatch.misshapen.push(Misshapen {
@@ -89,8 +109,9 @@ impl Checkpoint {
                 }
             }
         }
-        mismatch.extra =
-            self.tensors.into_keys().filter(|name| !name.ends_with(".num_batches_tracked")).collect();
+        let counts =
+            |name: &str| [".num_batches_tracked", ".position_ids"].iter().any(|end| name.ends_with(end));
+        mismatch.extra = self.tensors.into_keys().filter(|name| !counts(name)).collect();
         if !mismatch.is_empty() {
             return Err(ZooError::Mismatch {
                 path: self.path,

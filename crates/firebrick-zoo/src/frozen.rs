@@ -83,7 +83,7 @@ impl FrozenBackbone {
 }
 
 /// Whether the tensors of `device` are this process's own memory.
-fn is_cpu(device: &Device) -> bool {
+pub(crate) fn is_cpu(device: &Device) -> bool {
     #[cfg(feature = "ndarray")]
     {
         #[allow(deprecated, reason = "burn-ndarray is deprecated upstream and first class here")]
@@ -153,7 +153,7 @@ impl<'a> Stored<'a> {
     }
 }
 
-fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+pub(crate) fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().convert::<f32>().try_to_vec().expect("just converted to f32")
 }
 

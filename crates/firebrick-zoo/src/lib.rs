@@ -4,6 +4,7 @@
 //! - [`create`]: an architecture with first weights; [`load_pretrained`]: with published ones
 //! - [`Classifier`]: a backbone and a head; its features, pooled features or logits
 //! - [`FrozenBackbone`]: a backbone that is not trained, compiled for its device
+//! - [`BertEncoder`], [`FrozenBert`]: BERT's encoder, token ids to hidden states, and its compiled form
 //! - [`Checkpoint`]: weights from `.pth` and `.safetensors` files, checked name by name before any is used
 //! - [`Package`]: a trained model in one safetensors file that says what it is
 //!
@@ -19,20 +20,24 @@
 //! # Ok::<(), firebrick_zoo::ZooError>(())
 //! ```
 
+mod bert;
 mod checkpoint;
 mod classifier;
 mod error;
 mod frozen;
+mod frozen_bert;
 mod imagenet;
 mod mobilenet_v2;
 mod package;
 mod spec;
 mod weights;
 
+pub use bert::{BertConfig, BertEncoder, BertLayer};
 pub use checkpoint::{Checkpoint, Mismatch};
 pub use classifier::{Backbone, Classifier, CreateOptions, create};
 pub use error::ZooError;
 pub use frozen::FrozenBackbone;
+pub use frozen_bert::FrozenBert;
 pub use imagenet::imagenet_classes;
 pub use mobilenet_v2::{InvertedResidual, MobileNetV2, MobileNetV2Config};
 pub use package::{Manifest, Package, Provenance};

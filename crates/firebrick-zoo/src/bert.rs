@@ -1,0 +1,383 @@
+//! BERT's encoder: embeddings, post-norm transformer layers and the pooler. Devlin et al. 2019, arXiv:1810.04805.
+//!
+//! Layer for layer the `BertModel` of Hugging Face's transformers, whose checkpoints it reads.
+
+use burn::module::{Module, Param};
+use burn::nn::{Embedding, LayerNorm, LayerNormConfig, Linear};
+use burn::tensor::activation::{gelu, softmax};
+use burn::tensor::{Bool, Device, Int, Tensor};
+use firebrick_nn::{Initializer, seed_of};
+
+/// Settings of a [`BertEncoder`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BertConfig {
+    /// Rows of the word embeddings.
+    pub vocabulary: usize,
+    /// The most tokens of a sequence.
+    pub positions: usize,
+    /// Token types (segments).
+    pub types: usize,
+    /// Features of a token; a multiple of `heads`.
+    pub width: usize,
+    /// Layers.
+    pub layers: usize,
+    /// Attention heads of a layer.
+    pub heads: usize,
+    /// Features between the feed-forward part's two linear layers.
+    pub feed_forward: usize,
+    /// Added to the norms' variance.
+    pub epsilon: f64,
+    /// Whether there is a pooler.
+    pub pooler: bool,
+}
+
+impl BertConfig {
+    /// all-MiniLM-L6-v2 (Wang et al. 2020, arXiv:2002.10957, with the layers halved by sentence-transformers): 22,713,216
+    /// parameters.
+    pub const MINI_LM_L6: Self = Self {
+        vocabulary: 30522,
+        positions: 512,
+        types: 2,
+        width: 384,
+        layers: 6,
+        heads: 12,
+        feed_forward: 1536,
+        epsilon: 1e-12,
+        pooler: true,
+    };
+
+    /// BERT-base, uncased (table 1 of the paper): 109,482,240 parameters.
+    pub const BASE: Self = Self { width: 768, layers: 12, feed_forward: 3072, ..Self::MINI_LM_L6 };
+
+    /// Makes the encoder on `device`; its first weights (normal with a deviation of 0.02, as the paper has it; biases zero)
+    /// depend on `seed` alone.
+    ///
+    /// # Panics
+    ///
+    /// If a size is zero or the heads do not divide the width.
+    pub fn init(&self, seed: u64, device: &Device) -> BertEncoder {
+        let Self { vocabulary, positions, types, width, layers, heads, feed_forward, .. } = *self;
+        let sizes = [vocabulary, positions, types, width, layers, heads, feed_forward];
+        assert!(!sizes.contains(&0), "every size must be at least 1, got {self:?}");
+        assert!(width.is_multiple_of(heads), "{heads} heads do not divide a width of {width}");
+        let mut parameter = 0;
+        let mut normal = |shape: [usize; 2]| -> Param<Tensor<2>> {
+            parameter += 1;
+            let [fan_in, fan_out] = shape;
+            Initializer::Normal { std: 0.02 }.init(shape, fan_in, fan_out, seed_of(seed, parameter), device)
+        };
+        let [words, positions, types] =
+            [vocabulary, positions, types].map(|rows| Embedding { weight: normal([rows, width]) });
+        let mut linear = |inputs: usize, outputs: usize| {
+            let bias = Initializer::Zeros.init([outputs], inputs, outputs, 0, device);
+            Linear { weight: normal([inputs, outputs]), bias: Some(bias) }
+        };
+        let norm = || LayerNormConfig::new(width).with_epsilon(self.epsilon).init(device);
+        let layers = (0..layers)
+            .map(|_| BertLayer {
+                query: linear(width, width),
+                key: linear(width, width),
+                value: linear(width, width),
+                output: linear(width, width),
+                attention_norm: norm(),
+                expand: linear(width, feed_forward),
+                project: linear(feed_forward, width),
+                feed_forward_norm: norm(),
+                heads,
+            })
+            .collect();
+        let pooler = self.pooler.then(|| linear(width, width));
+        BertEncoder { words, positions, types, norm: norm(), layers, pooler, config: *self }
+    }
+}
+
+/// Self-attention and the feed-forward part, each followed by adding its input and a norm.
+#[derive(Module, Debug)]
+pub struct BertLayer {
+    /// What a token asks for.
+    pub query: Linear,
+    /// What a token is found by.
+    pub key: Linear,
+    /// What a token hands over.
+    pub value: Linear,
+    /// Mixes the heads.
+    pub output: Linear,
+    /// Behind the attention.
+    pub attention_norm: LayerNorm,
+    /// To the wide features; GELU follows.
+    pub expand: Linear,
+    /// Back to the narrow features.
+    pub project: Linear,
+    /// Behind the feed-forward part.
+    pub feed_forward_norm: LayerNorm,
+    #[module(skip)]
+    heads: usize,
+}
+
+impl BertLayer {
+    /// `[batch, tokens, width]` to the same; `hidden_keys`, `[batch, tokens]`, is true for the tokens that are not looked at.
+    ///
+    /// A token that may look at no other gets zeros from the attention.
+    fn forward(&self, x: Tensor<3>, hidden_keys: Option<&Tensor<2, Bool>>) -> Tensor<3> {
+        let [batch, tokens, width] = x.dims();
+        let (heads, head_width) = (self.heads, width / self.heads);
+        let split = |x: Tensor<3>| x.reshape([batch, tokens, heads, head_width]).swap_dims(1, 2);
+        let [q, k, v] = [&self.query, &self.key, &self.value].map(|linear| split(linear.forward(x.clone())));
+        let mut scores = q.matmul(k.swap_dims(2, 3)).div_scalar((head_width as f64).sqrt());
+        let hidden = hidden_keys.map(|hidden| {
+            hidden.clone().reshape([batch, 1, 1, tokens]).expand([batch, heads, tokens, tokens])
+        });
+        if let Some(hidden) = &hidden {
+            scores = scores.mask_fill(hidden.clone(), -1e30);
+        }
+        let mut weights = softmax(scores, 3);
+        if let Some(hidden) = hidden {
+            weights = weights.mask_fill(hidden, 0.0);
+        }
+        let context = weights.matmul(v).swap_dims(1, 2).reshape([batch, tokens, width]);
+        let x = self.attention_norm.forward(x + self.output.forward(context));
+        let y = self.project.forward(gelu(self.expand.forward(x.clone())));
+        self.feed_forward_norm.forward(x + y)
+    }
+}
+
+/// The encoder: token ids to hidden states.
+#[derive(Module, Debug)]
+pub struct BertEncoder {
+    /// `[vocabulary, width]`.
+    pub words: Embedding,
+    /// `[positions, width]`.
+    pub positions: Embedding,
+    /// `[types, width]`.
+    pub types: Embedding,
+    /// Behind the sum of the three.
+    pub norm: LayerNorm,
+    /// The layers, first to last.
+    pub layers: Vec<BertLayer>,
+    /// Of the first token, see [`pooled`](Self::pooled).
+    pub pooler: Option<Linear>,
+    #[module(skip)]
+    config: BertConfig,
+}
+
+impl BertEncoder {
+    /// The settings it was made with.
+    pub fn config(&self) -> BertConfig {
+        self.config
+    }
+
+    /// Token ids `[batch, tokens]` to the last layer's hidden states, `[batch, tokens, width]`.
+    ///
+    /// `mask`, `[batch, tokens]`, is true for the tokens that the others may look at; all are where it is missing.
+    /// `types`, `[batch, tokens]`, are 0 where they are missing.
+    ///
+    /// # Panics
+    ///
+    /// If there are more tokens than positions, or an id or type is no row of its table;
+    /// [`FrozenBert::forward`](crate::FrozenBert::forward) returns an error instead.
+    pub fn forward(
+        &self,
+        ids: Tensor<2, Int>,
+        mask: Option<Tensor<2, Bool>>,
+        types: Option<Tensor<2, Int>>,
+    ) -> Tensor<3> {
+        let [_, tokens] = ids.dims();
+        let most = self.config.positions;
+        assert!(
+            tokens <= most,
+            "a sequence of {tokens} tokens is longer than the encoder's {most} positions"
+        );
+        let positions = self.positions.weight.val().slice(0..tokens).unsqueeze::<3>();
+        let types = match types {
+            Some(types) => self.types.forward(types),
+            None => self.types.weight.val().slice(0..1).unsqueeze::<3>(),
+        };
+        let x = self.norm.forward(self.words.forward(ids) + positions + types);
+        let hidden_keys = mask.map(Tensor::bool_not);
+        self.layers.iter().fold(x, |x, layer| layer.forward(x, hidden_keys.as_ref()))
+    }
+
+    /// The pooler's view of the first token, `tanh(W h + b)`: hidden states `[batch, tokens, width]` to `[batch, width]`. `None`
+    /// without a pooler.
+    pub fn pooled(&self, hidden: Tensor<3>) -> Option<Tensor<2>> {
+        let [batch, _, width] = hidden.dims();
+        let first = hidden.slice([0..batch, 0..1]).reshape([batch, width]);
+        Some(self.pooler.as_ref()?.forward(first).tanh())
+    }
+
+    /// transformers' name of this module's tensor `path`, e.g. `layers.1.output.weight` is
+    /// `encoder.layer.1.attention.output.dense.weight`.
+    pub(crate) fn transformers_name(&self, path: &str) -> Option<String> {
+        let (part, rest) = path.split_once('.')?;
+        let named = match part {
+            "words" => "embeddings.word_embeddings",
+            "positions" => "embeddings.position_embeddings",
+            "types" => "embeddings.token_type_embeddings",
+            "norm" => "embeddings.LayerNorm",
+            "pooler" => "pooler.dense",
+            "layers" => {
+                let (index, rest) = rest.split_once('.')?;
+                index.parse::<usize>().ok().filter(|&index| index < self.layers.len())?;
+                let (layer, leaf) = rest.split_once('.')?;
+                let named = match layer {
+                    "query" => "attention.self.query",
+                    "key" => "attention.self.key",
+                    "value" => "attention.self.value",
+                    "output" => "attention.output.dense",
+                    "attention_norm" => "attention.output.LayerNorm",
+                    "expand" => "intermediate.dense",
+                    "project" => "output.dense",
+                    "feed_forward_norm" => "output.LayerNorm",
+                    _ => return None,
+                };
+                return Some(format!("encoder.layer.{index}.{named}.{leaf}"));
+            }
+            _ => return None,
+        };
+        Some(format!("{named}.{rest}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Checkpoint;
+    use burn::tensor::TensorData;
+    use safetensors::tensor::{Dtype, TensorView};
+
+    #[allow(deprecated)]
+    fn device() -> Device {
+        Device::ndarray()
+    }
+
+    /// A few thousand parameters.
+    const SMALL: BertConfig = BertConfig {
+        vocabulary: 17,
+        positions: 12,
+        types: 2,
+        width: 24,
+        layers: 2,
+        heads: 3,
+        feed_forward: 40,
+        epsilon: 1e-12,
+        pooler: true,
+    };
+
+    #[test]
+    fn has_the_published_number_of_parameters() {
+        // Initialisation is lazy, so that counting draws nothing.
+        for (config, parameters) in [(BertConfig::MINI_LM_L6, 22_713_216), (BertConfig::BASE, 109_482_240)] {
+            assert_eq!(config.init(0, &device()).num_params(), parameters);
+        }
+        let without = BertConfig { pooler: false, ..BertConfig::MINI_LM_L6 };
+        assert_eq!(without.init(0, &device()).num_params(), 22_713_216 - 384 * 385);
+    }
+
+    #[test]
+    fn a_seed_is_a_model_and_another_seed_another() {
+        let ids = || Tensor::<2, Int>::from_data([[1, 2, 3]], &device());
+        let run = |seed| SMALL.init(seed, &device()).forward(ids(), None, None).into_data();
+        assert_eq!(run(1), run(1));
+        assert_ne!(run(1), run(2));
+    }
+
+    #[test]
+    fn names_are_transformers() {
+        let model = SMALL.init(0, &device());
+        for (ours, theirs) in [
+            ("words.weight", "embeddings.word_embeddings.weight"),
+            ("types.weight", "embeddings.token_type_embeddings.weight"),
+            ("norm.bias", "embeddings.LayerNorm.bias"),
+            ("layers.1.query.bias", "encoder.layer.1.attention.self.query.bias"),
+            ("layers.0.output.weight", "encoder.layer.0.attention.output.dense.weight"),
+            ("layers.0.attention_norm.weight", "encoder.layer.0.attention.output.LayerNorm.weight"),
+            ("layers.1.expand.weight", "encoder.layer.1.intermediate.dense.weight"),
+            ("layers.1.feed_forward_norm.weight", "encoder.layer.1.output.LayerNorm.weight"),
+            ("pooler.bias", "pooler.dense.bias"),
+        ] {
+            assert_eq!(model.transformers_name(ours).as_deref(), Some(theirs));
+        }
+        assert_eq!(model.transformers_name("layers.2.query.bias"), None);
+    }
+
+    #[test]
+    fn pools_the_first_token() {
+        let model = SMALL.init(3, &device());
+        let hidden = model.forward(Tensor::from_data([[1, 2], [3, 4]], &device()), None, None);
+        assert_eq!(model.pooled(hidden.clone()).expect("a pooler").dims(), [2, 24]);
+        let without = BertConfig { pooler: false, ..SMALL }.init(3, &device());
+        assert!(without.pooled(hidden).is_none());
+    }
+
+    #[test]
+    #[should_panic(expected = "13 tokens is longer than the encoder's 12 positions")]
+    fn refuses_more_tokens_than_positions() {
+        SMALL.init(0, &device()).forward(Tensor::zeros([1, 13], &device()), None, None);
+    }
+
+    /// A file as transformers saves it, of one layer, 2 wide; every value is its place in its tensor.
+    #[test]
+    fn reads_a_checkpoint_of_transformers() {
+        let config = BertConfig {
+            vocabulary: 5,
+            positions: 3,
+            types: 2,
+            width: 2,
+            layers: 1,
+            heads: 1,
+            feed_forward: 3,
+            ..SMALL
+        };
+        let tensors: &[(&str, &[usize])] = &[
+            ("embeddings.position_ids", &[1, 3]),
+            ("embeddings.word_embeddings.weight", &[5, 2]),
+            ("embeddings.position_embeddings.weight", &[3, 2]),
+            ("embeddings.token_type_embeddings.weight", &[2, 2]),
+            ("embeddings.LayerNorm.weight", &[2]),
+            ("embeddings.LayerNorm.bias", &[2]),
+            ("encoder.layer.0.attention.self.query.weight", &[2, 2]),
+            ("encoder.layer.0.attention.self.query.bias", &[2]),
+            ("encoder.layer.0.attention.self.key.weight", &[2, 2]),
+            ("encoder.layer.0.attention.self.key.bias", &[2]),
+            ("encoder.layer.0.attention.self.value.weight", &[2, 2]),
+            ("encoder.layer.0.attention.self.value.bias", &[2]),
+            ("encoder.layer.0.attention.output.dense.weight", &[2, 2]),
+            ("encoder.layer.0.attention.output.dense.bias", &[2]),
+            ("encoder.layer.0.attention.output.LayerNorm.weight", &[2]),
+            ("encoder.layer.0.attention.output.LayerNorm.bias", &[2]),
+            ("encoder.layer.0.intermediate.dense.weight", &[3, 2]),
+            ("encoder.layer.0.intermediate.dense.bias", &[3]),
+            ("encoder.layer.0.output.dense.weight", &[2, 3]),
+            ("encoder.layer.0.output.dense.bias", &[2]),
+            ("encoder.layer.0.output.LayerNorm.weight", &[2]),
+            ("encoder.layer.0.output.LayerNorm.bias", &[2]),
+            ("pooler.dense.weight", &[2, 2]),
+            ("pooler.dense.bias", &[2]),
+        ];
+        let bytes: Vec<u8> = (0..16).flat_map(|place| (place as f32).to_le_bytes()).collect();
+        let views = tensors.iter().map(|&(name, shape)| {
+            let length = 4 * shape.iter().product::<usize>();
+            let view = TensorView::new(Dtype::F32, shape.to_vec(), &bytes[..length]).expect("it fits");
+            (name, view)
+        });
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("model.safetensors");
+        std::fs::write(&file, safetensors::serialize(views, None).expect("serialised")).expect("written");
+
+        let model = config.init(0, &device());
+        let model =
+            Checkpoint::read(&file).expect("readable").load_into_bert(model, "bert").expect("it fits");
+        let wide = model.layers[0].expand.weight.val().into_data();
+        // PyTorch's [out, in] is turned into [in, out].
+        assert_eq!(wide, TensorData::from([[0.0f32, 2.0, 4.0], [1.0, 3.0, 5.0]]));
+        assert_eq!(
+            model.layers[0].feed_forward_norm.gamma.val().into_data(),
+            TensorData::from([0.0f32, 1.0])
+        );
+        assert_eq!(model.words.weight.val().dims(), [5, 2]);
+
+        let larger = BertConfig { layers: 2, ..config }.init(0, &device());
+        let error = Checkpoint::read(&file).expect("readable").load_into_bert(larger, "bert").unwrap_err();
+        assert!(error.to_string().contains("encoder.layer.1.attention.self.query.weight"), "{error}");
+    }
+}
