@@ -9,7 +9,7 @@ use burn::module::Module;
 use burn::nn::BatchNorm;
 use burn::tensor::{Device, Tensor, TensorData};
 use firebrick_kernels::{BatchNormParams, ConvParams, KernelError, Plan, PlanBuilder};
-use firebrick_nn::{Activation, ConvNormAct};
+use firebrick_nn::ConvNormAct;
 
 use crate::{Backbone, MobileNetV2, ZooError};
 
