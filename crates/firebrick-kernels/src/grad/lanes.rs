@@ -51,7 +51,6 @@ pub(crate) fn sum<S: Simd>(simd: S, value: S::Vector) -> f32 {
 }
 
 /// The largest of a vector's lanes, none of which is NaN.
-#[allow(dead_code, reason = "for the softmax, which is next")]
 #[inline(always)]
 pub(crate) fn max<S: Simd>(simd: S, value: S::Vector) -> f32 {
     halves(simd, value, f32::max)
@@ -139,7 +138,6 @@ pub(crate) fn sums<S: Simd, const N: usize, const K: usize>(
 }
 
 /// The largest element, [`f32::NEG_INFINITY`] of nothing. A NaN anywhere may or may not be seen.
-#[allow(dead_code, reason = "for the softmax, which is next")]
 #[inline(always)]
 pub(crate) fn largest<S: Simd>(simd: S, values: &[f32]) -> f32 {
     let none = simd.splat(f32::NEG_INFINITY);

@@ -5,10 +5,29 @@
 //! ([`SimdLevel::in_use`](crate::SimdLevel::in_use) is the usual one) and uses rayon's current pool; the results do not depend
 //! on the number of threads, to the last bit.
 
+mod attention;
 mod lanes;
 mod layer_norm;
+mod linear;
+mod matmul;
+mod pool;
 mod rows;
+mod softmax;
 #[cfg(test)]
 mod testing;
+mod update;
 
+pub use attention::{
+    Attention, AttentionGradients, AttentionShape, MASKED, ScoreBias, Tokens, attention, attention_backward,
+};
 pub use layer_norm::{LayerNorm, LayerNormGradients, layer_norm, layer_norm_backward};
+pub use linear::{Linear, LinearGradients, Weight, linear, linear_backward};
+pub use pool::{
+    Axis, MaxPool, PoolShape, average_pool, average_pool_backward, max_pool, max_pool_backward, row_means,
+    row_means_backward,
+};
+pub use softmax::{
+    CrossEntropy, Targets, cross_entropy, cross_entropy_backward, cross_entropy_shares_backward, softmax,
+    softmax_backward,
+};
+pub use update::{AdamSlices, AdamStep, SgdSlices, SgdStep, adam, sgd};

@@ -107,6 +107,12 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn sqrt(self, x: __m256) -> __m256 {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm256_sqrt_ps(x) }
+    }
+
+    #[inline(always)]
     fn round(self, x: __m256) -> __m256 {
         // SAFETY: `self` proves the features.
         unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x) }

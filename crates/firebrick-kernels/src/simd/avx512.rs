@@ -109,6 +109,12 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn sqrt(self, x: __m512) -> __m512 {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm512_sqrt_ps(x) }
+    }
+
+    #[inline(always)]
     fn round(self, x: __m512) -> __m512 {
         // SAFETY: `self` proves the features.
         unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x) }

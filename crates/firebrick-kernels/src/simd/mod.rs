@@ -81,6 +81,9 @@ pub(crate) trait Simd: Copy + Send + Sync + std::fmt::Debug + 'static {
         value: Self::Vector,
     ) -> Self::Vector;
 
+    /// The square root, correctly rounded.
+    fn sqrt(self, x: Self::Vector) -> Self::Vector;
+
     /// The nearest whole number, ties to even, for `|x| < 2^22`.
     fn round(self, x: Self::Vector) -> Self::Vector;
 

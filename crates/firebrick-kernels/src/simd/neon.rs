@@ -103,6 +103,12 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    fn sqrt(self, x: float32x4_t) -> float32x4_t {
+        // SAFETY: `self` proves the feature.
+        unsafe { vsqrtq_f32(x) }
+    }
+
+    #[inline(always)]
     fn round(self, x: float32x4_t) -> float32x4_t {
         // SAFETY: `self` proves the feature.
         unsafe { vrndnq_f32(x) }

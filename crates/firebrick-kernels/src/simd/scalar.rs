@@ -81,6 +81,11 @@ impl<const L: usize> Simd for Scalar<L> {
     }
 
     #[inline(always)]
+    fn sqrt(self, x: Self::Vector) -> Self::Vector {
+        x.map(f32::sqrt)
+    }
+
+    #[inline(always)]
     fn round(self, x: Self::Vector) -> Self::Vector {
         x.map(f32::round_ties_even)
     }

@@ -51,6 +51,7 @@ fn check<S: Simd>(simd: S) {
             result(&|a, b, _| simd.between(simd.splat(-2.0), b, simd.splat(6.0), a)),
             if inside { first } else { 0.0 },
         );
+        same("sqrt", result(&|a, _, _| simd.sqrt(a)), first.sqrt());
         if first.abs() < 1e6 {
             same("round", result(&|a, _, _| simd.round(a)), first.round_ties_even());
         }
