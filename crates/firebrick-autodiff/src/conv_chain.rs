@@ -1,5 +1,6 @@
 //! Convolutions with batch normalisation and activation, chained (Ioffe and Szegedy 2015).
 
+use crate::activate::activate;
 use crate::backend::{DiffBackend, InputGradients, Kernels};
 use crate::check;
 use crate::host::{CHANNELS_LAST, HostBackend};
@@ -11,7 +12,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, AutodiffBackend, Backend, Dispatch, TensorMetadata};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Shape, Tensor};
-use firebrick_kernels::{Activation, ChainSpec, ChainTape, ChainUnit, ConvChain, UnitParams};
+use firebrick_kernels::{ChainSpec, ChainTape, ChainUnit, ConvChain, UnitParams};
 
 /// The parameters of one unit of a chain.
 #[derive(Debug, Clone)]
@@ -127,20 +128,6 @@ pub(crate) fn reference<B: Backend>(
     (x, B::float_detach(moments))
 }
 
-fn activate<B: Backend>(x: FloatTensor<B>, activation: Activation) -> FloatTensor<B> {
-    match activation {
-        Activation::None => x,
-        Activation::Relu => B::relu(x),
-        Activation::Relu6 => B::float_clamp(x, 0.0.into(), 6.0.into()),
-        Activation::Silu => B::float_mul(x.clone(), B::sigmoid(x)),
-        Activation::HardSwish => {
-            let gate = B::float_clamp(B::float_add_scalar(x.clone(), 3.0.into()), 0.0.into(), 6.0.into());
-            B::float_mul(x, B::float_mul_scalar(gate, (1.0 / 6.0).into()))
-        }
-        other => unimplemented!("{other:?} in a chain"),
-    }
-}
-
 /// What the kernel keeps.
 struct State {
     chain: ConvChain,
@@ -218,11 +205,13 @@ impl<B: Kernels> Step<B> for ChainStep<B> {
     }
 }
 
+type Tracked<B, C> = FloatTensor<Autodiff<B, C>>;
+
 pub(crate) fn record<B: Kernels, C: CheckpointStrategy>(
-    x: FloatTensor<Autodiff<B, C>>,
-    parameters: Vec<FloatTensor<Autodiff<B, C>>>,
+    x: Tracked<B, C>,
+    parameters: Vec<Tracked<B, C>>,
     spec: &ChainSpec,
-) -> (FloatTensor<Autodiff<B, C>>, FloatTensor<Autodiff<B, C>>) {
+) -> (Tracked<B, C>, Tracked<B, C>) {
     let plain: Vec<_> = parameters.iter().map(|parameter| parameter.primitive().clone()).collect();
     let Some((output, moments, saved)) = B::conv_chain_forward(x.primitive(), &plain, spec) else {
         return reference::<Autodiff<B, C>>(x, parameters, spec);

@@ -5,19 +5,27 @@
 //! backwards is copied.
 #![allow(deprecated)]
 
-use burn::backend::Backend;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::{Device, FloatTensor};
+use burn::backend::{Autodiff, Backend};
 use burn::tensor::TensorData;
 use std::borrow::Cow;
 
 /// The order of an image batch's memory with its channels last, slowest axis first.
-#[allow(dead_code, reason = "for the operations on images")]
 pub(crate) const CHANNELS_LAST: [usize; 4] = [0, 2, 3, 1];
 
-/// A backend whose tensors lie in this process' memory.
-pub(crate) trait HostBackend: Backend {
-    /// The tensor's values, if they are `f32`.
-    fn host(tensor: &FloatTensor<Self>) -> Option<Host<'_>>;
+/// A backend, some of whose tensors may lie in this process' memory.
+pub trait HostBackend: Backend {
+    /// The tensor's values, if they are `f32` and in this process' memory.
+    fn host(_tensor: &FloatTensor<Self>) -> Option<Host<'_>> {
+        None
+    }
+
+    /// The values of a tensor for which [`host`](Self::host) borrows them, in the same order, to be changed; they are copied if
+    /// another tensor shares them.
+    fn host_mut(_tensor: &mut FloatTensor<Self>) -> Option<&mut [f32]> {
+        None
+    }
 
     /// A tensor of this shape, whose values are in memory in this order of axes, slowest first; no value is copied.
     ///
@@ -43,7 +51,7 @@ pub(crate) trait HostBackend: Backend {
 
 /// Values with the places of their axes.
 #[derive(Debug, Clone)]
-pub(crate) struct Host<'a> {
+pub struct Host<'a> {
     /// Dense: as many values as the shape has.
     values: Cow<'a, [f32]>,
     shape: Vec<usize>,
@@ -71,6 +79,11 @@ impl<'a> Host<'a> {
         Self { values: Cow::Owned(values), shape, strides }
     }
 
+    /// Whether the values are the tensor's own, not a copy.
+    pub(crate) fn is_borrowed(&self) -> bool {
+        matches!(self.values, Cow::Borrowed(_))
+    }
+
     /// The length of each axis.
     pub(crate) fn shape(&self) -> &[usize] {
         &self.shape
@@ -90,6 +103,15 @@ impl<'a> Host<'a> {
             }
         }
         order
+    }
+
+    /// The axes by their place in memory if the last axis is dense there, else in their own order: for operations along it.
+    pub(crate) fn order_with_last_dense(&self) -> Vec<usize> {
+        let last = self.shape.len() - 1;
+        let mut order = self.order();
+        order.retain(|&axis| axis != last);
+        order.push(last);
+        if self.is_in(&order) { order } else { (0..=last).collect() }
     }
 
     /// Whether the values lie in this order of axes, slowest first.
@@ -183,6 +205,12 @@ fn each_row(axes: &[(usize, usize)], start: usize, visit: &mut impl FnMut(usize)
     }
 }
 
+// These answer nothing: the tensors of a device are elsewhere, and nobody asks for those of the others.
+#[cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal", feature = "cuda"))]
+impl HostBackend for burn::backend::Cube {}
+impl HostBackend for burn::backend::Dispatch {}
+impl<B: HostBackend, C: CheckpointStrategy> HostBackend for Autodiff<B, C> {}
+
 #[cfg(feature = "ndarray")]
 impl HostBackend for burn::backend::NdArray {
     fn host(tensor: &FloatTensor<Self>) -> Option<Host<'_>> {
@@ -194,6 +222,18 @@ impl HostBackend for burn::backend::NdArray {
         let borrowed =
             view.to_slice_memory_order().and_then(|v| Host::borrow(v, shape.clone(), view.strides()));
         Some(borrowed.unwrap_or_else(|| Host::owned(view.iter().copied().collect(), shape)))
+    }
+
+    fn host_mut(tensor: &mut FloatTensor<Self>) -> Option<&mut [f32]> {
+        if !Self::host(tensor)?.is_borrowed() {
+            return None;
+        }
+        match tensor {
+            burn::backend::ndarray::NdArrayTensor::F32(storage) => {
+                storage.ensure_owned().as_slice_memory_order_mut()
+            }
+            _ => None,
+        }
     }
 }
 
@@ -212,6 +252,14 @@ impl HostBackend for burn::backend::Flex {
             let values = tensor.to_contiguous().into_data().try_into_vec().expect("the values are f32");
             Host::owned(values, shape)
         }))
+    }
+
+    fn host_mut(tensor: &mut FloatTensor<Self>) -> Option<&mut [f32]> {
+        if !Self::host(tensor)?.is_borrowed() {
+            return None;
+        }
+        let (start, len) = (tensor.layout().start_offset(), tensor.layout().num_elements());
+        tensor.storage_mut::<f32>().get_mut(start..start + len)
     }
 }
 
@@ -291,6 +339,17 @@ mod tests {
         assert_eq!(B::host(&tensor).unwrap().order(), [1, 0, 2, 3]);
     }
 
+    fn changes_values_in_place<B: HostBackend>(device: &Device<B>) {
+        let original = counted::<B>(device);
+        let mut tensor = B::float_permute(original.clone(), &[0, 2, 3, 1]);
+        B::host_mut(&mut tensor).unwrap()[1] = 100.0;
+        assert_eq!(read::<B>(B::float_permute(tensor.clone(), &[0, 3, 1, 2]))[1], 100.0);
+        assert_eq!(read::<B>(original)[1], 1.0, "what shares the memory stays as it was");
+        let before = B::host(&tensor).unwrap().values.as_ptr();
+        assert_eq!(B::host_mut(&mut tensor).unwrap().as_ptr(), before, "what is not shared is not copied");
+        assert!(B::host_mut(&mut B::float_flip(tensor, &[1])).is_none());
+    }
+
     fn leaves_other_types_alone<B: HostBackend>(device: &Device<B>) {
         let tensor = B::float_from_data(TensorData::new(vec![1.0f64], [1]), device);
         assert!(B::host(&tensor).is_none());
@@ -301,6 +360,7 @@ mod tests {
         copies_what_is_not_dense::<B>(device);
         knows_the_place_of_axes_of_length_one::<B>(device);
         leaves_other_types_alone::<B>(device);
+        changes_values_in_place::<B>(device);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::backend::{DiffBackend, InputGradients, Kernels};
 use crate::check;
-use crate::host::{Host, HostBackend};
+use crate::host::HostBackend;
 use crate::record::{self, Step};
 use crate::saved::Saved;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -100,15 +100,6 @@ struct Rows {
     rstd: Vec<f32>,
 }
 
-/// An order of axes in which the last one is dense, the one in memory if possible.
-fn rows_of(x: &Host) -> Vec<usize> {
-    let last = x.shape().len() - 1;
-    let mut order = x.order();
-    order.retain(|&axis| axis != last);
-    order.push(last);
-    if x.is_in(&order) { order } else { (0..=last).collect() }
-}
-
 pub(crate) fn host_forward<B: HostBackend>(
     x: &FloatTensor<B>,
     gamma: &FloatTensor<B>,
@@ -117,7 +108,7 @@ pub(crate) fn host_forward<B: HostBackend>(
 ) -> Option<(FloatTensor<B>, Saved<B>)> {
     let device = x.device();
     let (x, gamma, beta) = (B::host(x)?, B::host(gamma)?, B::host(beta)?);
-    let order = rows_of(&x);
+    let order = x.order_with_last_dense();
     let forward = grad::layer_norm(
         SimdLevel::in_use(),
         &x.in_order(&order),

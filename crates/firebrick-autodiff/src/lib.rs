@@ -6,7 +6,17 @@
 //!
 //! # Operations
 //! - [`conv_chain`]: convolutions with BatchNorm and activation, one after another
+//! - [`linear`]: a linear layer with its activation
 //! - [`layer_norm`]: layer normalisation over the last axis
+//! - [`attention`]: scaled dot-product attention, with masks
+//! - [`softmax`]; [`cross_entropy`] and [`soft_cross_entropy`] of logits
+//! - [`max_pool`], [`average_pool`], [`adaptive_average_pool`], [`global_average_pool`]
+//! - [`adam_update`], [`sgd_update`]: the optimizers' rules, in place where they can
+//!
+//! # Tools
+//! - [`check_gradient`]: gradients of any function against differences in f64
+//! - [`CustomGradient`]: a function whose gradient you write; [`straight_through`] and [`gradient_reversal`] are two
+//! - [`checkpoint`]: a block that is computed again in the backward pass instead of kept
 //!
 //! ```
 //! use burn::tensor::{Device, Tensor};
@@ -22,28 +32,57 @@
 //! ```
 //!
 //! # How an operation is made
-//! One file holds an operation from end to end, [`layer_norm`]'s for instance:
+//! One file holds an operation from end to end, [`softmax`]'s for instance:
 //! 1. slices: forward and backward kernels in `firebrick_kernels::grad`, which know no tensor;
-//! 2. the reference: the same of burn's operations, generic over the backend, and therefore right on each;
-//! 3. the adapter: for a backend whose tensors lie in this process' memory (`host.rs`), tensors to slices and back, or nothing
-//!    if they are not `f32`; in that case the reference answers;
-//! 4. `Kernels` in `backend.rs` has a method for each direction, whose default body is 2 and which the CPU backends replace by
-//!    3; `DiffBackend` has the differentiable operation, which `Autodiff` replaces by one that records a `Step` (`record.rs`);
+//! 2. the reference: the function of burn's operations, generic over the backend, and therefore right on each; burn differentiates
+//!    it;
+//! 3. the adapter: tensors that are `f32` and lie in this process' memory (`host.rs`) to slices and back, or nothing; in that case
+//!    the reference answers;
+//! 4. `DiffBackend` in `backend.rs` has a method for it: a plain backend computes it by 3 or 2, and `Autodiff` records a `Step`
+//!    (`record.rs`) or lets burn differentiate 2. `Kernels` is for what a backend computes in a way of its own;
 //! 5. the function on tensors, which checks shapes.
 //!
 //! A step may have any number of inputs, known only at run time (`TensorList`), return further tensors through which no
 //! gradient flows, and keep tensors or an opaque value of the kernel's for the way back (`Saved`). The tests of `record.rs`
 //! show an operation that does all three.
 
+// Without a backend in this process' memory nobody asks for slices; the crate compiles nevertheless.
+#![cfg_attr(
+    not(any(feature = "ndarray", feature = "flex")),
+    allow(dead_code, unused_imports, unused_macros, unused_variables, unreachable_code)
+)]
+
+mod activate;
+mod attention;
 mod backend;
 mod check;
+mod check_gradient;
+mod checkpoint;
 mod conv_chain;
+mod cross_entropy;
+mod custom;
 mod host;
 mod layer_norm;
+mod linear;
 mod list;
+mod pool;
 mod record;
 mod saved;
+mod softmax;
+mod tensors;
+mod update;
 
+pub use attention::{AttentionOptions, attention};
+pub use check_gradient::{GradientCheck, GradientError, check_gradient};
+pub use checkpoint::checkpoint;
 pub use conv_chain::{ChainMoments, ChainParameters, conv_chain};
+pub use cross_entropy::{cross_entropy, soft_cross_entropy};
+pub use custom::{CustomGradient, gradient_reversal, straight_through};
+pub use firebrick_kernels::grad::{AdamStep, SgdStep};
 pub use firebrick_kernels::{Activation, ChainSpec, ChainUnit};
 pub use layer_norm::layer_norm;
+pub use linear::linear;
+pub use pool::{CountPadding, Window, adaptive_average_pool, average_pool, global_average_pool, max_pool};
+pub use softmax::softmax;
+pub use tensors::{AnyTensor, Inputs};
+pub use update::{adam_update, sgd_update};

@@ -10,7 +10,6 @@ use burn::backend::{
 ///
 /// `#[backend_extension]` takes no `Vec` of tensors as an argument (it returns them), so an operation says
 /// `#[extension_type] parameters: TensorList<Self>`.
-#[allow(dead_code, reason = "the first operation that takes one is about to come; `record.rs` tests it")]
 #[derive(Debug, Clone)]
 pub struct TensorList<B: Backend>(pub Vec<FloatTensor<B>>);
 

@@ -5,9 +5,11 @@ use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::Checkpoi
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, Backend};
+use burn::backend::{Autodiff, Backend, TensorMetadata};
+use burn::tensor::Shape;
 use std::fmt::Debug;
 use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The way back of an operation, with what it kept on the way there.
 pub(crate) trait Step<B: Backend>: Clone + Debug + Send + 'static {
@@ -68,6 +70,106 @@ where
         };
     }
     counts!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16)
+}
+
+/// Records the step of an operation that is computed already.
+///
+/// # Panics
+/// As [`record`].
+pub(crate) fn known<B, C, S>(
+    inputs: Vec<FloatTensor<Autodiff<B, C>>>,
+    output: FloatTensor<B>,
+    step: S,
+) -> FloatTensor<Autodiff<B, C>>
+where
+    B: Backend,
+    C: CheckpointStrategy,
+    S: Step<B>,
+{
+    record::<B, C, S, ()>(inputs, |_, _| (output, step, ())).0
+}
+
+/// As [`known`], for any number of inputs.
+///
+/// Burn counts an operation's inputs in a type. Those beyond the fifteenth become the inputs of an operation of their own, whose
+/// result is the sixteenth: it has no value, but a place on the tape, and hands on gradients that the first one computed.
+pub(crate) fn known_of_many<B, C, S>(
+    mut inputs: Vec<FloatTensor<Autodiff<B, C>>>,
+    output: FloatTensor<B>,
+    step: S,
+) -> FloatTensor<Autodiff<B, C>>
+where
+    B: Backend,
+    C: CheckpointStrategy,
+    S: Step<B>,
+{
+    if inputs.len() <= DIRECT + 1 {
+        return known::<B, C, S>(inputs, output, step);
+    }
+    let others = inputs.split_off(DIRECT);
+    let (count, handed_on) = (others.len(), HandedOn::default());
+    inputs.push(hand_on::<B, C>(others, 0, &handed_on));
+    known::<B, C, _>(inputs, output, First { step, others: count, handed_on })
+}
+
+/// Inputs of an operation whose number is not limited; one more is for those behind them.
+const DIRECT: usize = 15;
+
+/// Gradients on their way from the operation that computed them to the one that has their inputs.
+type HandedOn<T> = Arc<Mutex<Vec<Option<T>>>>;
+
+/// Records the inputs from number `first` on.
+fn hand_on<B: Backend, C: CheckpointStrategy>(
+    mut inputs: Vec<FloatTensor<Autodiff<B, C>>>,
+    first: usize,
+    handed_on: &HandedOn<FloatTensor<B>>,
+) -> FloatTensor<Autodiff<B, C>> {
+    let behind = inputs.split_off(inputs.len().min(DIRECT));
+    let own = inputs.len();
+    if !behind.is_empty() {
+        inputs.push(hand_on::<B, C>(behind, first + own, handed_on));
+    }
+    let plain = inputs[0].primitive();
+    let nothing = B::float_zeros(Shape::from([1]), &plain.device(), plain.dtype().into());
+    known::<B, C, _>(inputs, nothing, Others { first, own, handed_on: handed_on.clone() })
+}
+
+#[derive(Debug, Clone)]
+struct First<B: Backend, S> {
+    step: S,
+    /// Inputs beyond the direct ones.
+    others: usize,
+    handed_on: HandedOn<FloatTensor<B>>,
+}
+
+impl<B: Backend, S: Step<B>> Step<B> for First<B, S> {
+    fn gradients(self, grad: FloatTensor<B>, wanted: &[bool]) -> InputGradients<B> {
+        let nothing = B::float_zeros(Shape::from([1]), &grad.device(), grad.dtype().into());
+        let mut all = wanted[..DIRECT].to_vec();
+        all.resize(DIRECT + self.others, wanted[DIRECT]);
+        let mut gradients = self.step.gradients(grad, &all);
+        *self.handed_on.lock().unwrap_or_else(PoisonError::into_inner) = gradients.split_off(DIRECT);
+        gradients.push(Some(nothing));
+        gradients
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Others<B: Backend> {
+    /// The number of the first input, among all those beyond the direct ones.
+    first: usize,
+    own: usize,
+    handed_on: HandedOn<FloatTensor<B>>,
+}
+
+impl<B: Backend> Step<B> for Others<B> {
+    fn gradients(self, grad: FloatTensor<B>, wanted: &[bool]) -> InputGradients<B> {
+        let mut handed_on = self.handed_on.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gradients: Vec<_> =
+            handed_on[self.first..self.first + self.own].iter_mut().map(Option::take).collect();
+        gradients.resize(wanted.len(), Some(grad));
+        gradients
+    }
 }
 
 fn record_of<B, C, S, T, const N: usize>(

@@ -98,3 +98,20 @@ pub fn agrees(
         }
     }
 }
+
+/// Asserts that the gradient of a function of inputs with these names and shapes is that of differences in f64.
+#[track_caller]
+pub fn check<const D: usize>(
+    inputs: &[(&str, &[usize])],
+    function: impl Fn(&firebrick_autodiff::Inputs) -> Tensor<D>,
+) {
+    let data = inputs.iter().enumerate().map(|(seed, (name, shape))| {
+        let values = values(shape.iter().product(), 40 + seed as u64);
+        (*name, TensorData::new(values, shape.to_vec()))
+    });
+    let data: Vec<_> = data.collect();
+    let check = firebrick_autodiff::GradientCheck::default();
+    if let Err(error) = firebrick_autodiff::check_gradient(&Device::ndarray(), &data, check, function) {
+        panic!("{error}");
+    }
+}

@@ -60,10 +60,26 @@ pub struct ScoreBias<'a> {
 /// What [`attention`] returns: the result, and what [`attention_backward`] needs of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attention {
-    /// `[batch, heads, queries, value_width]`, or with heads and queries exchanged.
+    /// `[batch, heads, queries, value_width]`.
     pub output: Vec<f32>,
     /// The logarithm of the sum of each query's weights: `[batch, heads, queries]`.
     pub logsumexp: Vec<f32>,
+}
+
+/// What [`attention`] has returned, borrowed.
+#[derive(Debug, Clone, Copy)]
+pub struct AttentionResult<'a> {
+    /// As [`Attention::output`].
+    pub output: &'a [f32],
+    /// As [`Attention::logsumexp`].
+    pub logsumexp: &'a [f32],
+}
+
+impl Attention {
+    /// The result, borrowed.
+    pub fn borrow(&self) -> AttentionResult<'_> {
+        AttentionResult { output: &self.output, logsumexp: &self.logsumexp }
+    }
 }
 
 /// The gradients of [`attention`]'s arguments, each dense, `[batch, heads, tokens, features]`.
@@ -107,7 +123,7 @@ pub fn attention_backward(
     key: Tokens<'_>,
     value: Tokens<'_>,
     bias: Option<ScoreBias<'_>>,
-    forward: &Attention,
+    forward: AttentionResult<'_>,
 ) -> AttentionGradients {
     check(&shape, query, key, value, bias);
     let queries = shape.batch * shape.heads * shape.queries;
@@ -306,7 +322,7 @@ impl Work for Forward<'_> {
 struct Backward<'a> {
     inputs: Forward<'a>,
     grad: &'a [f32],
-    forward: &'a Attention,
+    forward: AttentionResult<'a>,
 }
 
 impl Backward<'_> {
@@ -512,8 +528,16 @@ mod tests {
             let query = tokens(&self.query, queries, width);
             let (key, value) = (tokens(&self.key, keys, width), tokens(&self.value, keys, value_width));
             let forward = attention(level, self.shape, query, key, value, self.bias());
-            let back =
-                attention_backward(level, self.shape, &self.grad, query, key, value, self.bias(), &forward);
+            let back = attention_backward(
+                level,
+                self.shape,
+                &self.grad,
+                query,
+                key,
+                value,
+                self.bias(),
+                forward.borrow(),
+            );
             (forward, back)
         }
 

@@ -68,7 +68,10 @@ pub fn linear(
     level.run(Forward { x, weight, bias, activation })
 }
 
-/// The gradients of `x`, `weight` and `bias`, where `wanted`, for the gradient `grad` of what [`linear`] gave as `forward`.
+/// The gradients of `x`, `weight` and `bias`, where `wanted`, for the gradient `grad` of [`linear`]'s result.
+///
+/// The activation's derivative is read from `at`: what [`linear`] returned as `before` if it did, else its result. Without an
+/// activation it is not looked at.
 ///
 /// # Panics
 /// As [`linear`].
@@ -78,13 +81,16 @@ pub fn linear_backward(
     x: &[f32],
     weight: Weight<'_>,
     activation: Activation,
-    forward: &Linear,
+    at: &[f32],
     wanted: [bool; 3],
 ) -> LinearGradients {
     let rows = check(x, weight);
     assert_eq!(grad.len(), rows * weight.outputs, "linear: the gradient is as large as the result");
-    assert_eq!(forward.output.len(), grad.len(), "linear: the result of another input");
-    level.run(Backward { grad, x, weight, activation, forward, wanted })
+    assert!(
+        activation == Activation::None || at.len() == grad.len(),
+        "linear: what the activation was applied to, or its result, is as large as the gradient"
+    );
+    level.run(Backward { grad, x, weight, activation, at, wanted })
 }
 
 fn check(x: &[f32], weight: Weight<'_>) -> usize {
@@ -132,7 +138,7 @@ struct Backward<'a> {
     x: &'a [f32],
     weight: Weight<'a>,
     activation: Activation,
-    forward: &'a Linear,
+    at: &'a [f32],
     wanted: [bool; 3],
 }
 
@@ -172,23 +178,19 @@ impl Backward<'_> {
         if finish.curve.is_none() && !bounded {
             return Cow::Borrowed(self.grad);
         }
-        let of = match finish.curve {
-            Some(_) => self.forward.before.as_deref().expect("`linear` keeps what a curve was applied to"),
-            None => &self.forward.output,
-        };
         let mut before = vec![0.0; self.grad.len()];
         let block = rows::block(1);
-        let both = self.grad.par_chunks(block).zip(of.par_chunks(block));
-        both.zip(before.par_chunks_mut(block)).for_each(|((grad, of), before)| {
+        let both = self.grad.par_chunks(block).zip(self.at.par_chunks(block));
+        both.zip(before.par_chunks_mut(block)).for_each(|((grad, at), before)| {
             simd.vectorize(
                 #[inline(always)]
                 || match finish.curve {
                     Some(curve) => {
-                        lanes::map(simd, [grad, of], before, |[g, x]| simd.mul(g, curve.derivative(simd, x)));
+                        lanes::map(simd, [grad, at], before, |[g, x]| simd.mul(g, curve.derivative(simd, x)));
                     }
                     None => {
                         let (low, high) = (simd.splat(finish.lowest), simd.splat(finish.highest));
-                        lanes::map(simd, [grad, of], before, |[g, y]| simd.between(low, y, high, g));
+                        lanes::map(simd, [grad, at], before, |[g, y]| simd.between(low, y, high, g));
                     }
                 },
             );
@@ -241,6 +243,10 @@ mod tests {
         (activate(activation, x + H) - activate(activation, x - H)) / (2.0 * H)
     }
 
+    fn at_of(forward: &Linear) -> &[f32] {
+        forward.before.as_deref().unwrap_or(&forward.output)
+    }
+
     #[test]
     fn equals_the_definition_at_every_level() {
         at_every_level(|level| {
@@ -276,7 +282,8 @@ mod tests {
                     let what = format!("{level}, {rows} x {inputs} -> {outputs}, {activation:?}");
                     let forward = linear(level, &x, weight, Some(&bias), activation);
                     assert_close(&forward.output, &expected, 1e-5, &what);
-                    let back = linear_backward(level, &grad, &x, weight, activation, &forward, [true; 3]);
+                    let back =
+                        linear_backward(level, &grad, &x, weight, activation, at_of(&forward), [true; 3]);
                     assert_close(&back.input.unwrap(), &dx, 2e-5, &what);
                     assert_close(&back.weight.unwrap(), &dw, 2e-5, &what);
                     assert_close(&back.bias.unwrap(), &db, 2e-5, &what);
@@ -291,8 +298,7 @@ mod tests {
         let forward = linear(SimdLevel::Scalar, &[3.0], weight, None, Activation::None);
         assert_eq!(forward, Linear { output: vec![6.0], before: None });
         let wanted = [false, true, false];
-        let back =
-            linear_backward(SimdLevel::Scalar, &[1.0], &[3.0], weight, Activation::None, &forward, wanted);
+        let back = linear_backward(SimdLevel::Scalar, &[1.0], &[3.0], weight, Activation::None, &[], wanted);
         assert_eq!(back, LinearGradients { input: None, weight: Some(vec![3.0]), bias: None });
     }
 
@@ -303,7 +309,8 @@ mod tests {
         at_every_level(|level| {
             let run = || {
                 let forward = linear(level, &x, weight, None, Activation::Gelu);
-                let back = linear_backward(level, &grad, &x, weight, Activation::Gelu, &forward, [true; 3]);
+                let back =
+                    linear_backward(level, &grad, &x, weight, Activation::Gelu, at_of(&forward), [true; 3]);
                 (forward, back)
             };
             assert!(on_threads(1, run) == on_threads(3, run), "{level}");

@@ -1,9 +1,6 @@
 //! Layer normalisation against its reference, over odd shapes and layouts.
-#![allow(deprecated)]
 
-mod agreement;
-
-use agreement::{agrees, values};
+use crate::agreement::{agrees, check, values};
 use burn::tensor::{Device, Tensor};
 use firebrick_autodiff::layer_norm;
 
@@ -74,4 +71,11 @@ fn refuses_an_empty_batch() {
         Tensor::ones([3], &device),
         1e-5,
     );
+}
+
+#[test]
+fn its_gradient_is_that_of_differences() {
+    check(&[("x", &[3, 5]), ("gamma", &[5]), ("beta", &[5])], |inputs| {
+        layer_norm(inputs.tensor::<2>(0), inputs.tensor(1), inputs.tensor(2), 1e-3)
+    });
 }

@@ -1,0 +1,88 @@
+//! Scaled dot-product attention.
+
+use crate::agreement::{agrees, check, devices, values};
+use burn::tensor::{Bool, Device, Tensor};
+use firebrick_autodiff::{AttentionOptions, attention};
+
+/// A mask that hides about a third of the keys, never the first one.
+fn mask(dims: [usize; 4], device: &Device) -> Tensor<4, Bool> {
+    let count: usize = dims.iter().product();
+    let hidden: Vec<bool> = (0..count).map(|place| place % dims[3] != 0 && place * 7 % 3 == 0).collect();
+    Tensor::<1, Bool>::from_data(hidden.as_slice(), device).reshape(dims)
+}
+
+#[test]
+fn agrees_with_masks_of_every_shape() {
+    let shapes = [
+        // batch, heads, queries, keys, width, value width
+        [1, 1, 1, 1, 1, 1],
+        [2, 3, 5, 7, 4, 6],
+        [1, 2, 70, 67, 16, 16],
+        [2, 1, 3, 130, 9, 33],
+    ];
+    for [b, h, q, k, w, v] in shapes {
+        let inputs = [values(b * h * q * w, 1), values(b * h * k * w, 2), values(b * h * k * v, 3)];
+        let masks = [None, Some([b, h, q, k]), Some([b, 1, 1, k]), Some([1, h, q, k]), Some([1, 1, q, k])];
+        for (dims, causal) in masks.into_iter().flat_map(|dims| [(dims, false), (dims, true)]) {
+            agrees(
+                &format!("{:?}, mask {dims:?}, causal {causal}", [b, h, q, k, w, v]),
+                2e-5,
+                &inputs,
+                |t| {
+                    let query = t[0].clone().reshape([b, h, q, w]);
+                    let mask = dims.map(|dims| mask(dims, &query.device()));
+                    let options = AttentionOptions { mask, causal, scale: None };
+                    let (key, value) =
+                        (t[1].clone().reshape([b, h, k, w]), t[2].clone().reshape([b, h, k, v]));
+                    attention(query, key, value, options).flatten(0, 3)
+                },
+            );
+        }
+    }
+}
+
+#[test]
+fn agrees_for_heads_and_tokens_exchanged_in_memory() {
+    let inputs = [values(2 * 6 * 12, 1), values(2 * 5 * 12, 2), values(2 * 5 * 12, 3)];
+    agrees("exchanged", 1e-5, &inputs, |t| {
+        let heads = |index: usize, tokens: usize| t[index].clone().reshape([2, tokens, 3, 4]).swap_dims(1, 2);
+        let options = AttentionOptions { scale: Some(0.3), ..Default::default() };
+        attention(heads(0, 6), heads(1, 5), heads(2, 5), options).swap_dims(1, 2).flatten(0, 3)
+    });
+}
+
+#[test]
+fn its_gradient_is_that_of_differences() {
+    let inputs: [(&str, &[usize]); 3] =
+        [("query", &[1, 2, 3, 4]), ("key", &[1, 2, 5, 4]), ("value", &[1, 2, 5, 2])];
+    check(&inputs, |inputs| {
+        let query = inputs.tensor(0);
+        let mask = Some(mask([1, 1, 3, 5], &query.device()));
+        attention(query, inputs.tensor(1), inputs.tensor(2), AttentionOptions { mask, ..Default::default() })
+    });
+    check(&inputs, |inputs| {
+        let options = AttentionOptions { causal: true, ..Default::default() };
+        attention(inputs.tensor(0), inputs.tensor(1), inputs.tensor(2), options)
+    });
+}
+
+#[test]
+fn a_query_that_sees_nothing_attends_to_all_alike() {
+    for (name, device) in devices() {
+        let query = Tensor::<4>::ones([1, 1, 1, 2], &device);
+        let key = Tensor::<4>::ones([1, 1, 4, 2], &device);
+        let value = Tensor::<1>::from_floats([1.0, 2.0, 3.0, 6.0], &device).reshape([1, 1, 4, 1]);
+        let hidden = Tensor::<4, Bool>::from_data([[[[true, true, true, true]]]], &device);
+        let options = AttentionOptions { mask: Some(hidden), ..Default::default() };
+        assert_eq!(attention(query, key, value, options).into_scalar::<f32>(), 3.0, "{name}");
+    }
+}
+
+#[test]
+#[should_panic(expected = "attention: the mask has the shape [1, 1, 1, 3], not [1, 1, 2, 4]")]
+fn refuses_a_mask_of_other_keys() {
+    let device = Device::ndarray();
+    let tokens = |count: usize| Tensor::<4>::ones([1, 1, count, 2], &device);
+    let mask = Some(mask([1, 1, 1, 3], &device));
+    attention(tokens(2), tokens(4), tokens(4), AttentionOptions { mask, ..Default::default() });
+}
