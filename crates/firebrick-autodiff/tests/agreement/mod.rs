@@ -3,6 +3,7 @@
 //! For f64 tensors on ndarray an operation runs its reference, made of burn's own operations; for f32 on ndarray and flex it
 //! runs the kernels, on wgpu the reference in f32.
 #![allow(deprecated, dead_code)]
+#![allow(clippy::print_stderr, reason = "a test says what it skipped")]
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
