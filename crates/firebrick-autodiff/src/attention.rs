@@ -18,7 +18,7 @@ use std::borrow::Cow;
 #[derive(Debug, Clone, Default)]
 pub struct AttentionOptions {
     /// `[batch or 1, heads or 1, queries or 1, keys]`: true where a key is hidden from a query, as in burn. A query from which all
-    /// are hidden attends to all alike. Nothing is hidden by default.
+    /// are hidden gets zeros. Nothing is hidden by default.
     pub mask: Option<Tensor<4, Bool>>,
     /// Hides the keys behind `i` from query `i`; with `mask`, both hide. False by default.
     pub causal: bool,
@@ -84,9 +84,12 @@ fn reference<B: Backend>(tensors: Vec<FloatTensor<B>>, scale: f64, causal: bool)
         scores = B::float_add(scores, B::float_from_data(data, &device));
     }
     let largest = B::float_detach(B::float_max_dim(scores.clone(), 3));
+    // 1 for a query that sees something, whose scores are nowhere near the mask's, else 0.
+    let seeing = B::float_add_scalar(largest.clone(), (-f64::from(MASKED) / 2.0).into());
+    let seeing = B::float_clamp(B::float_mul_scalar(seeing, 1e-29.into()), 0.0.into(), 1.0.into());
     let weights = B::float_exp(B::float_sub(scores, largest));
     let sum = B::float_sum_dim(weights.clone(), 3);
-    B::float_matmul(B::float_div(weights, sum), value)
+    B::float_mul(B::float_matmul(B::float_div(weights, sum), value), seeing)
 }
 
 /// The order of the axes in which tokens are read: heads and tokens in either order, features dense.

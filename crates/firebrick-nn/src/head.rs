@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig, Linear};
 use burn::tensor::{Device, Tensor};
 
-use crate::{Activation, Initializer, LayerSummary, Network, seed_of};
+use crate::{Activation, Initializer, LayerSummary, Network, dense, seed_of};
 
 /// Configuration of a [`ClassifierHead`].
 #[derive(Clone, Debug, PartialEq)]
@@ -42,7 +42,7 @@ impl HeadConfig {
     /// If a width is zero or `dropout` is not in `0..1`.
     pub fn init(&self, seed: u64, device: &Device) -> ClassifierHead {
         let mut width = self.features;
-        let mut dense = |index: usize, out: usize| {
+        let mut layer_of = |index: usize, out: usize| {
             assert!(width > 0 && out > 0, "a dense layer needs inputs and outputs, got {width} -> {out}");
             let layer = Linear {
                 weight: Initializer::GlorotUniform.init(
@@ -57,8 +57,8 @@ impl HeadConfig {
             width = out;
             layer
         };
-        let hidden: Vec<Linear> = self.hidden.iter().enumerate().map(|(i, &out)| dense(i, out)).collect();
-        let output = dense(hidden.len(), self.classes);
+        let hidden: Vec<Linear> = self.hidden.iter().enumerate().map(|(i, &out)| layer_of(i, out)).collect();
+        let output = layer_of(hidden.len(), self.classes);
         ClassifierHead {
             dropout: DropoutConfig::new(self.dropout).init(),
             hidden,
@@ -123,11 +123,9 @@ impl ClassifierHead {
 impl Network<2> for ClassifierHead {
     /// `[batch, features]` to `[batch, classes]`.
     fn forward(&self, inputs: Tensor<2>) -> Tensor<2> {
-        let x = self
-            .hidden
-            .iter()
-            .fold(self.dropout.forward(inputs), |x, layer| self.activation.forward(layer.forward(x)));
-        self.output.forward(x)
+        let x = self.dropout.forward(inputs);
+        let x = self.hidden.iter().fold(x, |x, layer| dense(layer, x, self.activation));
+        dense(&self.output, x, Activation::None)
     }
 }
 

@@ -8,6 +8,7 @@
 //! - [`ConvNormAct`]: convolution + BatchNorm + activation, the brick of every convolutional backbone
 //! - [`ClassifierHead`]: pooled features to logits, with hidden layers if wanted
 //! - [`Initializer`]: seeded initial weights, the same on every backend
+//! - [`dense`]: burn's linear layer and an activation as one operation
 //! - [`cross_entropy`]: the loss from logits
 //! - [`LayerSummary`]: what a layer costs, for tables of shapes, parameters and multiply-adds
 //!
@@ -25,6 +26,7 @@
 mod activation;
 mod conv_norm_act;
 mod cross_entropy;
+mod dense;
 mod head;
 mod initializer;
 mod network;
@@ -33,6 +35,7 @@ mod summary;
 pub use activation::Activation;
 pub use conv_norm_act::{ConvNormAct, ConvNormActConfig};
 pub use cross_entropy::cross_entropy;
+pub use dense::dense;
 pub use head::{ClassifierHead, HeadConfig};
 pub use initializer::{Initializer, seed_of};
 pub use network::Network;

@@ -1,6 +1,7 @@
 //! Optimizers with every hyper-parameter named: what acts on parameters and gradients.
 //!
-//! The update rules are burn's. Its defaults are neither Keras' nor PyTorch's (Adam's epsilon is 1e-5, RMSprop has
+//! Adam, AdamW and SGD are this crate's own, with bias corrections in f64 and one pass over memory on the CPU; RMSprop is burn's,
+//! and all of them run in burn's `ModuleOptimizer`. Burn's defaults are neither Keras' nor PyTorch's (Adam's epsilon is 1e-5, RMSprop has
 //! momentum 0.9), so nothing here relies on them: an [`OptimizerConfig`] holds every number, its presets
 //! say whose numbers they are, and [`OptimizerConfig::validate`] refuses one that makes no sense.
 //!
@@ -12,8 +13,10 @@
 //! # Ok::<(), firebrick_optim::OptimError>(())
 //! ```
 
+mod adam;
 mod config;
 mod error;
+mod sgd;
 
 pub use config::OptimizerConfig;
 pub use error::OptimError;

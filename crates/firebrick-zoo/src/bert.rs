@@ -4,9 +4,9 @@
 
 use burn::module::{Module, Param};
 use burn::nn::{Embedding, LayerNorm, LayerNormConfig, Linear};
-use burn::tensor::activation::{gelu, softmax};
 use burn::tensor::{Bool, Device, Int, Tensor};
-use firebrick_nn::{Initializer, seed_of};
+use firebrick_autodiff::{Activation, AttentionOptions, attention, layer_norm};
+use firebrick_nn::{Initializer, dense, seed_of};
 
 /// Settings of a [`BertEncoder`].
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -84,6 +84,7 @@ impl BertConfig {
                 project: linear(feed_forward, width),
                 feed_forward_norm: norm(),
                 heads,
+                epsilon: self.epsilon,
             })
             .collect();
         let pooler = self.pooler.then(|| linear(width, width));
@@ -112,6 +113,9 @@ pub struct BertLayer {
     pub feed_forward_norm: LayerNorm,
     #[module(skip)]
     heads: usize,
+    /// Of the norms.
+    #[module(skip)]
+    epsilon: f64,
 }
 
 impl BertLayer {
@@ -122,23 +126,27 @@ impl BertLayer {
         let [batch, tokens, width] = x.dims();
         let (heads, head_width) = (self.heads, width / self.heads);
         let split = |x: Tensor<3>| x.reshape([batch, tokens, heads, head_width]).swap_dims(1, 2);
-        let [q, k, v] = [&self.query, &self.key, &self.value].map(|linear| split(linear.forward(x.clone())));
-        let mut scores = q.matmul(k.swap_dims(2, 3)).div_scalar((head_width as f64).sqrt());
-        let hidden = hidden_keys.map(|hidden| {
-            hidden.clone().reshape([batch, 1, 1, tokens]).expand([batch, heads, tokens, tokens])
-        });
-        if let Some(hidden) = &hidden {
-            scores = scores.mask_fill(hidden.clone(), -1e30);
-        }
-        let mut weights = softmax(scores, 3);
-        if let Some(hidden) = hidden {
-            weights = weights.mask_fill(hidden, 0.0);
-        }
-        let context = weights.matmul(v).swap_dims(1, 2).reshape([batch, tokens, width]);
-        let x = self.attention_norm.forward(x + self.output.forward(context));
-        let y = self.project.forward(gelu(self.expand.forward(x.clone())));
-        self.feed_forward_norm.forward(x + y)
+        let [query, key, value] = [&self.query, &self.key, &self.value]
+            .map(|layer| split(dense(layer, x.clone(), Activation::None)));
+        let mask = hidden_keys.map(|hidden| hidden.clone().reshape([batch, 1, 1, tokens]));
+        let context = attention(query, key, value, AttentionOptions { mask, ..Default::default() });
+        let context = context.swap_dims(1, 2).reshape([batch, tokens, width]);
+        let x = self.normed(&self.attention_norm, x + dense(&self.output, context, Activation::None));
+        let wide = dense(&self.expand, x.clone(), Activation::Gelu);
+        let y = dense(&self.project, wide, Activation::None);
+        self.normed(&self.feed_forward_norm, x + y)
     }
+
+    fn normed(&self, norm: &LayerNorm, x: Tensor<3>) -> Tensor<3> {
+        normed(norm, self.epsilon, x)
+    }
+}
+
+/// Burn's layer by firebrick-autodiff's operation.
+fn normed(norm: &LayerNorm, epsilon: f64, x: Tensor<3>) -> Tensor<3> {
+    let gamma = norm.gamma.val();
+    let beta = norm.beta.as_ref().map_or_else(|| gamma.zeros_like(), |beta| beta.val());
+    layer_norm(x, gamma, beta, epsilon)
 }
 
 /// The encoder: token ids to hidden states.
@@ -192,7 +200,7 @@ impl BertEncoder {
             Some(types) => self.types.forward(types),
             None => self.types.weight.val().slice(0..1).unsqueeze::<3>(),
         };
-        let x = self.norm.forward(self.words.forward(ids) + positions + types);
+        let x = normed(&self.norm, self.config.epsilon, self.words.forward(ids) + positions + types);
         let hidden_keys = mask.map(Tensor::bool_not);
         self.layers.iter().fold(x, |x, layer| layer.forward(x, hidden_keys.as_ref()))
     }
@@ -202,7 +210,7 @@ impl BertEncoder {
     pub fn pooled(&self, hidden: Tensor<3>) -> Option<Tensor<2>> {
         let [batch, _, width] = hidden.dims();
         let first = hidden.slice([0..batch, 0..1]).reshape([batch, width]);
-        Some(self.pooler.as_ref()?.forward(first).tanh())
+        Some(dense(self.pooler.as_ref()?, first, Activation::None).tanh())
     }
 
     /// transformers' name of this module's tensor `path`, e.g. `layers.1.output.weight` is

@@ -1,8 +1,8 @@
 //! A backbone and a head.
 
 use burn::module::Module;
-use burn::tensor::module::adaptive_avg_pool2d;
 use burn::tensor::{Device, Tensor};
+use firebrick_autodiff::global_average_pool;
 use firebrick_nn::{ClassifierHead, HeadConfig, LayerSummary, Network, seed_of};
 
 use crate::{Architecture, MobileNetV2, ModelSpec};
@@ -65,7 +65,7 @@ impl Backbone {
 
     /// `[batch, 3, height, width]` to the feature map's mean over its area, `[batch, features]`.
     pub fn pooled(&self, images: Tensor<4>) -> Tensor<2> {
-        adaptive_avg_pool2d(self.forward(images), [1, 1]).flatten(1, 3)
+        global_average_pool(self.forward(images))
     }
 
     fn summarize(&self, input: [usize; 3], rows: &mut Vec<LayerSummary>) -> [usize; 3] {

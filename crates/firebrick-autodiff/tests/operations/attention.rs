@@ -67,14 +67,22 @@ fn its_gradient_is_that_of_differences() {
 }
 
 #[test]
-fn a_query_that_sees_nothing_attends_to_all_alike() {
+fn a_query_that_sees_nothing_gets_zeros() {
     for (name, device) in devices() {
-        let query = Tensor::<4>::ones([1, 1, 1, 2], &device);
-        let key = Tensor::<4>::ones([1, 1, 4, 2], &device);
-        let value = Tensor::<1>::from_floats([1.0, 2.0, 3.0, 6.0], &device).reshape([1, 1, 4, 1]);
-        let hidden = Tensor::<4, Bool>::from_data([[[[true, true, true, true]]]], &device);
+        let device = device.autodiff();
+        let tokens = |count: usize| Tensor::<4>::ones([1, 1, count, 2], &device).require_grad();
+        let (query, key, value) = (tokens(2), tokens(3), tokens(3));
+        let hidden = Tensor::<4, Bool>::from_data([[[[true, true, true], [false, true, false]]]], &device);
         let options = AttentionOptions { mask: Some(hidden), ..Default::default() };
-        assert_eq!(attention(query, key, value, options).into_scalar::<f32>(), 3.0, "{name}");
+        let output = attention(query, key, value.clone(), options);
+        let gradients = output.clone().sum().backward();
+        let read = |tensor: Tensor<4>| tensor.into_data().try_to_vec::<f32>().unwrap();
+        assert_eq!(read(output), [0.0, 0.0, 1.0, 1.0], "{name}");
+        for (actual, expected) in
+            read(value.grad(&gradients).unwrap()).into_iter().zip([0.5, 0.5, 0.0, 0.0, 0.5, 0.5])
+        {
+            assert!((actual - expected).abs() < 1e-6, "{name}: {actual} is not {expected}");
+        }
     }
 }
 

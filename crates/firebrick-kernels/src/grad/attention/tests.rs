@@ -1,0 +1,191 @@
+//! Attention against its definition in f64.
+
+use super::*;
+use crate::grad::testing::{assert_close, at_every_level, on_threads, values};
+
+struct Case {
+    shape: AttentionShape,
+    query: Vec<f32>,
+    key: Vec<f32>,
+    value: Vec<f32>,
+    grad: Vec<f32>,
+    bias: Vec<f32>,
+    bias_strides: [usize; 3],
+}
+
+impl Case {
+    /// Sizes: batch, heads, queries, keys, width, value width.
+    fn new(sizes: [usize; 6], causal: bool, bias_strides: [usize; 3]) -> Self {
+        let [batch, heads, queries, keys, width, value_width] = sizes;
+        let scale = 1.0 / (width as f32).sqrt();
+        let of = |tokens: usize, width: usize, seed| values(batch * heads * tokens * width, seed);
+        let mut bias = values(batch * heads * queries * keys, 5);
+        // A quarter is masked, but for the first key, which everybody sees.
+        for (place, bias) in bias.iter_mut().enumerate() {
+            if *bias > 1.0 && place % keys != 0 {
+                *bias = MASKED;
+            }
+        }
+        Self {
+            shape: AttentionShape { batch, heads, queries, keys, width, value_width, scale, causal },
+            query: of(queries, width, 1),
+            key: of(keys, width, 2),
+            value: of(keys, value_width, 3),
+            grad: of(queries, value_width, 4),
+            bias,
+            bias_strides,
+        }
+    }
+
+    fn bias(&self) -> Option<ScoreBias<'_>> {
+        let used = self.bias_strides != [usize::MAX; 3];
+        used.then_some(ScoreBias { values: &self.bias, strides: self.bias_strides })
+    }
+
+    fn run(&self, level: SimdLevel) -> (Attention, AttentionGradients) {
+        let tokens = |values, count: usize, width: usize| {
+            let head = count * width;
+            Tokens { values, strides: [self.shape.heads * head, head, width] }
+        };
+        let AttentionShape { queries, keys, width, value_width, .. } = self.shape;
+        let query = tokens(&self.query, queries, width);
+        let (key, value) = (tokens(&self.key, keys, width), tokens(&self.value, keys, value_width));
+        let forward = attention(level, self.shape, query, key, value, self.bias());
+        let back = attention_backward(
+            level,
+            self.shape,
+            &self.grad,
+            query,
+            key,
+            value,
+            self.bias(),
+            forward.borrow(),
+        );
+        (forward, back)
+    }
+
+    /// The definition and its derivative, in f64: output, and the gradients of queries, keys and values.
+    fn reference(&self) -> [Vec<f64>; 4] {
+        let AttentionShape { batch, heads, queries, keys, width, value_width, scale, causal } = self.shape;
+        let f = |values: &[f32], row: usize, width: usize, i: usize| f64::from(values[row * width + i]);
+        let mut output = vec![0.0; self.grad.len()];
+        let mut dq = vec![0.0; self.query.len()];
+        let mut dk = vec![0.0; self.key.len()];
+        let mut dv = vec![0.0; self.value.len()];
+        for head in 0..batch * heads {
+            for i in 0..queries {
+                let q = head * queries + i;
+                let last = if causal { keys.min(i + 1) } else { keys };
+                let score = |j: usize| {
+                    let k = head * keys + j;
+                    let dot: f64 =
+                        (0..width).map(|w| f(&self.query, q, width, w) * f(&self.key, k, width, w)).sum();
+                    let bias = self.bias().map_or(0.0, |bias| {
+                        let [b, h, r] = bias.strides;
+                        f64::from(bias.values[head / heads * b + head % heads * h + i * r + j])
+                    });
+                    dot * f64::from(scale) + bias
+                };
+                let scores: Vec<f64> = (0..last).map(score).collect();
+                let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let sum: f64 = scores.iter().map(|s| (s - most).exp()).sum();
+                let p: Vec<f64> = scores.iter().map(|s| (s - most).exp() / sum).collect();
+                let dp: Vec<f64> = (0..last)
+                    .map(|j| {
+                        (0..value_width)
+                            .map(|w| {
+                                f(&self.grad, q, value_width, w)
+                                    * f(&self.value, head * keys + j, value_width, w)
+                            })
+                            .sum()
+                    })
+                    .collect();
+                let mean: f64 = p.iter().zip(&dp).map(|(p, dp)| p * dp).sum();
+                for j in 0..last {
+                    let k = head * keys + j;
+                    for w in 0..value_width {
+                        output[q * value_width + w] += p[j] * f(&self.value, k, value_width, w);
+                        dv[k * value_width + w] += p[j] * f(&self.grad, q, value_width, w);
+                    }
+                    let ds = p[j] * (dp[j] - mean) * f64::from(scale);
+                    for w in 0..width {
+                        dq[q * width + w] += ds * f(&self.key, k, width, w);
+                        dk[k * width + w] += ds * f(&self.query, q, width, w);
+                    }
+                }
+            }
+        }
+        [output, dq, dk, dv]
+    }
+}
+
+const NO_BIAS: [usize; 3] = [usize::MAX; 3];
+
+#[test]
+fn equals_the_definition_at_every_level() {
+    let cases = [
+        Case::new([1, 1, 1, 1, 1, 1], false, NO_BIAS),
+        Case::new([2, 3, 5, 7, 4, 4], false, NO_BIAS),
+        Case::new([1, 2, 70, 131, 17, 9], false, NO_BIAS),
+        Case::new([1, 2, 130, 130, 32, 32], true, NO_BIAS),
+        Case::new([1, 1, 9, 100, 8, 40], true, NO_BIAS),
+        Case::new([1, 1, 100, 9, 8, 8], true, NO_BIAS),
+        Case::new([2, 2, 66, 65, 5, 6], false, [2 * 66 * 65, 66 * 65, 65]),
+        Case::new([2, 2, 66, 66, 5, 6], true, [66, 0, 0]),
+    ];
+    at_every_level(|level| {
+        for case in &cases {
+            let [output, query, key, value] = case.reference();
+            let (forward, back) = case.run(level);
+            let what = format!("{level}, {:?}", case.shape);
+            assert_close(&forward.output, &output, 5e-6, &what);
+            assert_close(&back.query, &query, 2e-5, &what);
+            assert_close(&back.key, &key, 2e-5, &what);
+            assert_close(&back.value, &value, 2e-5, &what);
+        }
+    });
+}
+
+#[test]
+fn a_query_that_sees_nothing_gets_zeros() {
+    at_every_level(|level| {
+        let mut case = Case::new([1, 1, 3, 70, 4, 5], false, [210, 210, 70]);
+        case.bias[70..140].fill(MASKED);
+        let (forward, back) = case.run(level);
+        assert_eq!(forward.output[5..10], [0.0; 5]);
+        assert!(back.query[4..8].iter().all(|gradient| gradient.abs() < 1e-30), "{:?}", &back.query[4..8]);
+        case.bias[70..140].fill(0.0);
+        case.grad[5..10].fill(0.0);
+        let (_, without) = case.run(level);
+        assert_eq!((back.key, back.value), (without.key, without.value));
+    });
+}
+
+#[test]
+fn reads_tokens_in_any_order() {
+    // Heads and tokens exchanged in memory, as a projection leaves them.
+    let case = Case::new([2, 3, 6, 6, 8, 8], false, NO_BIAS);
+    let (tokens, heads, width) = (6, 3, 8);
+    let exchange = |values: &[f32]| {
+        let mut exchanged = vec![0.0; values.len()];
+        for (row, values) in values.chunks(width).enumerate() {
+            let (token, head, batch) = (row % tokens, row / tokens % heads, row / tokens / heads);
+            exchanged[((batch * tokens + token) * heads + head) * width..][..width].copy_from_slice(values);
+        }
+        exchanged
+    };
+    let [query, key, value] = [&case.query, &case.key, &case.value].map(|values| exchange(values));
+    let strides = [tokens * heads * width, width, heads * width];
+    let of = |values| Tokens { values, strides };
+    let level = SimdLevel::Scalar;
+    let forward = attention(level, case.shape, of(&query), of(&key), of(&value), None);
+    assert_eq!(forward, case.run(level).0);
+}
+
+#[test]
+fn gives_the_same_bytes_on_any_number_of_threads() {
+    let case = Case::new([2, 4, 90, 80, 16, 16], false, NO_BIAS);
+    at_every_level(|level| {
+        assert!(on_threads(1, || case.run(level)) == on_threads(3, || case.run(level)), "{level}");
+    });
+}
