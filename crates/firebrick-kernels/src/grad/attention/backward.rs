@@ -81,6 +81,12 @@ impl Backward<'_> {
                             let (slopes, hidden_slopes) = slopes.split_at_mut(seen.len());
                             hidden.fill(0.0);
                             hidden_slopes.fill(0.0);
+                            if logsumexp[row] == f32::INFINITY {
+                                // It sees nothing. exp would give its smallest value, which is not zero.
+                                seen.fill(0.0);
+                                slopes.fill(0.0);
+                                continue;
+                            }
                             let minus = simd.splat(-logsumexp[row]);
                             lanes::update(simd, [], seen, |[], score| simd.exp(simd.add(score, minus)));
                             let minus = simd.splat(-products[row - first]);

@@ -302,7 +302,7 @@ impl<'a> Forward<'a> {
                 let at = row - first;
                 let output = &mut output[row * value_width..(row + 1) * value_width];
                 if largest[at] < MASKED / 2.0 {
-                    // Nothing is seen: zeros, and in the backward pass no weight is larger than exp's smallest value.
+                    // Nothing is seen: zeros, and no weight in the backward pass.
                     logsumexp[row] = f32::INFINITY;
                     continue;
                 }

@@ -153,7 +153,7 @@ fn a_query_that_sees_nothing_gets_zeros() {
         case.bias[70..140].fill(MASKED);
         let (forward, back) = case.run(level);
         assert_eq!(forward.output[5..10], [0.0; 5]);
-        assert!(back.query[4..8].iter().all(|gradient| gradient.abs() < 1e-30), "{:?}", &back.query[4..8]);
+        assert_eq!(back.query[4..8], [0.0; 4]);
         case.bias[70..140].fill(0.0);
         case.grad[5..10].fill(0.0);
         let (_, without) = case.run(level);
