@@ -36,8 +36,8 @@ pub(crate) struct PackedConv {
 /// How the input of a convolution lies in memory.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Window {
-    /// `[planes, rows, columns, LANES]`: values from plane to plane and from row to row.
-    Blocked { plane: usize, row: usize },
+    /// `[planes, rows, columns, LANES]`: values from plane to plane and from row to row, and channels that are read at a time.
+    Blocked { plane: usize, row: usize, run: usize },
     /// `[rows, columns, channels]`: values from row to row.
     Nhwc { row: usize },
 }
@@ -99,10 +99,10 @@ impl PackedConv {
         packed
     }
 
-    /// Packs a pointwise convolution over `planes` planes of input, `plane` values apart.
+    /// Packs a pointwise convolution over planes of input that are `plane` values apart, to be read plane by plane.
     pub(crate) fn pointwise(conv: &FoldedConv, plane: usize, lanes: usize) -> Self {
         debug_assert!(conv.shape.is_pointwise());
-        Self::new(conv, Window::Blocked { plane, row: 0 }, lanes)
+        Self::new(conv, Window::Blocked { plane, row: 0, run: lanes }, lanes)
     }
 
     /// Packs a matrix of `outputs` rows whose columns are the channels of `planes` planes, `plane` values apart.
@@ -142,7 +142,7 @@ impl PackedConv {
     /// Packs a linear layer between feature vectors.
     pub(crate) fn linear(conv: &FoldedConv, lanes: usize) -> Self {
         // For a single image, the sums of a panel are all that runs side by side.
-        Self::with_panels(conv, Window::Blocked { plane: lanes, row: 0 }, lanes, 3)
+        Self::with_panels(conv, Window::Blocked { plane: lanes, row: 0, run: lanes }, lanes, 3)
     }
 
     pub(crate) fn panels(&self) -> &[Panel] {
@@ -204,6 +204,15 @@ fn weight_at(conv: &FoldedConv, output: usize, [input, y, x]: [usize; 3]) -> f32
     conv.weight[((output * per_group + input % per_group) * height + y) * width + x]
 }
 
+/// Channels to read at a time: half a plane where that leaves out a half that only fills the last plane up, as with 24 channels
+/// in planes of 16.
+pub(crate) fn run_of(channels: usize, lanes: usize) -> usize {
+    match channels % lanes {
+        rest if rest > 0 && 2 * rest <= lanes => lanes / 2,
+        _ => lanes,
+    }
+}
+
 /// The runs that the output channels `channels` read, and the tap of each of their values.
 fn runs_of(
     shape: &ConvShape,
@@ -224,22 +233,22 @@ fn runs_of(
             }
             width * shape.in_channels
         }
-        Window::Blocked { plane, row } if shape.groups == 1 => {
-            for block in 0..shape.in_channels.div_ceil(lanes) {
+        Window::Blocked { plane, row, run } if shape.groups == 1 => {
+            for first in (0..shape.in_channels).step_by(run) {
                 for y in 0..height {
                     for x in 0..width {
-                        offsets.push(block * plane + y * row + x * lanes);
-                        let channels = block * lanes..(block + 1) * lanes;
+                        offsets.push(first / lanes * plane + y * row + x * lanes + first % lanes);
+                        let channels = first..first + run;
                         taps.extend(
                             channels.map(|channel| (channel < shape.in_channels).then_some([channel, y, x])),
                         );
                     }
                 }
             }
-            lanes
+            run
         }
         // Only the channels of the groups to which the panel's outputs belong; the weights are zero where those differ.
-        Window::Blocked { plane, row } => {
+        Window::Blocked { plane, row, .. } => {
             let (inputs, outputs) = (shape.in_channels / shape.groups, shape.out_channels / shape.groups);
             let groups = channels.start / outputs..(channels.end - 1) / outputs + 1;
             for channel in groups.start * inputs..groups.end * inputs {

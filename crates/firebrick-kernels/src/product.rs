@@ -337,6 +337,13 @@ unsafe fn tile<S: Simd, const M: usize, const N: usize, L, R>(
                 }
                 weights = weights.add(lanes * N * lanes);
             }
+        } else if product.runs.length == lanes / 2 {
+            for &run in runs {
+                for k in 0..S::LANES / 2 {
+                    accumulate(simd, &left_at, run as usize + k, weights.add(k * N * lanes), &mut sums);
+                }
+                weights = weights.add(lanes / 2 * N * lanes);
+            }
         } else {
             for &run in runs {
                 for k in 0..product.runs.length {

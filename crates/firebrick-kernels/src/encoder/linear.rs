@@ -23,7 +23,7 @@ impl TokenLinear {
         let [input_len, output_len] =
             [shape.in_channels, shape.out_channels].map(|len| len.next_multiple_of(lanes));
         Self {
-            conv: PackedConv::new(linear, Window::Blocked { plane: lanes, row: 0 }, lanes),
+            conv: PackedConv::new(linear, Window::Blocked { plane: lanes, row: 0, run: lanes }, lanes),
             rows: [input_len, output_len].map(|len| row_starts(most_rows, len)),
             output_len,
             lanes,

@@ -2,7 +2,7 @@
 
 use crate::buffer::Shared;
 use crate::layout::Blocked;
-use crate::pack::{PackedConv, Panel, Window};
+use crate::pack::{PackedConv, Panel, Window, run_of};
 use crate::params::{ConvShape, FoldedConv};
 use crate::product::{Addressing, Pixels, Product, Start};
 use crate::simd::Simd;
@@ -69,15 +69,18 @@ impl RowConv {
     ) -> Self {
         let shape = conv.shape;
         if let (true, Source::Blocked(layout)) = (shape.is_pointwise(), source) {
-            let conv = PackedConv::pointwise(conv, layout.plane(), lanes);
-            return Self { conv, source, size, padded: None };
+            let window =
+                Window::Blocked { plane: layout.plane(), row: 0, run: run_of(shape.in_channels, lanes) };
+            return Self { conv: PackedConv::new(conv, window, lanes), source, size, padded: None };
         }
         let (_, values) = source.planes();
         let rows = (most_rows - 1) * shape.stride[0] + shape.kernel[0];
         let row = (source.size()[1] + shape.padding[1].iter().sum::<usize>()) * values;
         let window = match source {
             Source::Nhwc { .. } => Window::Nhwc { row },
-            Source::Blocked(_) => Window::Blocked { plane: rows * row, row },
+            Source::Blocked(_) => {
+                Window::Blocked { plane: rows * row, row, run: run_of(shape.in_channels, lanes) }
+            }
         };
         let pixels = (0..most_rows * size[1]).map(|pixel| {
             let (y, x) = (pixel / size[1], pixel % size[1]);
