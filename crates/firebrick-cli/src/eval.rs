@@ -1,11 +1,12 @@
 //! `firebrick eval`: a trained classifier on a folder of images.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use firebrick::data::open_evaluation;
-use firebrick::train::{Evaluation, Extracted, evaluate};
+use firebrick::train::metrics::ClassificationReport;
+use firebrick::train::{Extracted, Scores, score};
 use serde::Serialize;
 
 use crate::Ended;
@@ -24,26 +25,19 @@ pub(crate) struct Args {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+    /// Write the figures as well: a line a class to a .csv file, everything as JSON to any other
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
     #[command(flatten)]
     reading: ReadingArgs,
 }
 
-/// What `--json` prints.
+/// What `--json` prints and `--report` writes.
 #[derive(Serialize)]
 struct Report {
-    samples: usize,
     loss: f64,
-    accuracy: f64,
-    classes: Vec<ClassReport>,
-}
-
-#[derive(Serialize)]
-struct ClassReport {
-    class: String,
-    precision: f64,
-    recall: f64,
-    f1: f64,
-    support: u64,
+    #[serde(flatten)]
+    figures: ClassificationReport,
 }
 
 pub(crate) fn run(args: &Args) -> Result<Ended> {
@@ -53,42 +47,133 @@ pub(crate) fn run(args: &Args) -> Result<Ended> {
     let backbone = model.backbone.compile(preprocess.input_size)?;
     let images = args.reading.batches(samples, preprocess, &device);
     let mut features = Extracted::new(images, |images| backbone.pooled(images));
-    let report = report(&evaluate(&model.head, &mut features)?, classes);
+    let scores = score(&model.head, &mut features)?;
+    show(args, &scores, &classes, "images")
+}
 
+/// Prints the figures of a classifier, and writes them where the arguments say.
+fn show(args: &Args, scores: &Scores, classes: &[String], samples: &str) -> Result<Ended> {
+    let report = Report { loss: scores.cross_entropy()?, figures: scores.report(classes)? };
+    if let Some(path) = &args.report {
+        write_report(path, &report)?;
+    }
     let mut out = std::io::stdout().lock();
-    if args.json {
-        writeln!(out, "{}", serde_json::to_string(&report)?)?;
-        return Ok(Ended::Done);
+    match args.json {
+        true => writeln!(out, "{}", serde_json::to_string(&report)?)?,
+        false => print(&mut out, &report, samples)?,
     }
-    let width = report.classes.iter().map(|class| class.class.chars().count()).max().unwrap_or(0).max(5);
-    writeln!(out, "{:<width$}  precision  recall      f1  images", "class")?;
-    for class in &report.classes {
-        writeln!(
-            out,
-            "{:<width$}     {:.4}  {:.4}  {:.4}  {:>6}",
-            class.class, class.precision, class.recall, class.f1, class.support
-        )?;
-    }
-    writeln!(out, "\nloss {:.4}  accuracy {:.4}  images {}", report.loss, report.accuracy, report.samples)?;
     Ok(Ended::Done)
 }
 
-fn report(evaluation: &Evaluation, classes: Vec<String>) -> Report {
-    let figures = evaluation.classes();
-    Report {
-        samples: evaluation.samples,
-        loss: evaluation.loss,
-        accuracy: evaluation.accuracy,
-        classes: classes
-            .into_iter()
-            .zip(figures)
-            .map(|(class, f)| ClassReport {
-                class,
-                precision: f.precision,
-                recall: f.recall,
-                f1: f.f1,
-                support: f.support,
-            })
-            .collect(),
+fn print(out: &mut impl Write, report: &Report, samples: &str) -> Result<()> {
+    let figures = &report.figures;
+    let width = figures.classes.iter().map(|class| class.class.chars().count()).max().unwrap_or(0).max(8);
+    writeln!(out, "{:<width$}  precision  recall      f1   AUROC      AP  {samples}", "class")?;
+    let defined = |figure: Option<f64>| figure.map_or("     -".to_owned(), |figure| format!("{figure:.4}"));
+    let column = samples.len();
+    for class in &figures.classes {
+        writeln!(
+            out,
+            "{:<width$}     {:.4}  {:.4}  {:.4}  {}  {:.4}  {:>column$}",
+            class.class,
+            class.precision,
+            class.recall,
+            class.f1,
+            defined(class.roc_auc),
+            class.average_precision,
+            class.support
+        )?;
+    }
+    writeln!(out)?;
+    for (name, average) in [
+        ("macro", &figures.macro_average),
+        ("micro", &figures.micro_average),
+        ("weighted", &figures.weighted_average),
+    ] {
+        writeln!(
+            out,
+            "{name:<width$}     {:.4}  {:.4}  {:.4}  {}  {:.4}  {:>column$}",
+            average.precision,
+            average.recall,
+            average.f1,
+            defined(average.roc_auc),
+            average.average_precision,
+            figures.samples
+        )?;
+    }
+    write!(out, "\nbalanced accuracy {:.4}", figures.balanced_accuracy)?;
+    if let Some(top) = figures.top_5_accuracy {
+        write!(out, "  top-5 accuracy {top:.4}")?;
+    }
+    write!(out, "  MCC {:.4}", figures.matthews)?;
+    if let Some(kappa) = figures.cohens_kappa {
+        write!(out, "  kappa {kappa:.4}")?;
+    }
+    writeln!(out, "  calibration error {:.4}", figures.calibration_error)?;
+    writeln!(
+        out,
+        "\nloss {:.4}  accuracy {:.4}  {samples} {}",
+        report.loss, figures.accuracy, figures.samples
+    )?;
+    Ok(())
+}
+
+/// A `.csv` file has a line a class; any other is the JSON object with everything.
+fn write_report(path: &Path, report: &impl Serialize) -> Result<()> {
+    let json = serde_json::to_value(report)?;
+    let text = match path.extension().is_some_and(|extension| extension == "csv") {
+        true => table(&json),
+        false => format!("{}\n", serde_json::to_string_pretty(&json)?),
+    };
+    write_whole(path, text.as_bytes())
+}
+
+/// The columns of the classes' table.
+const COLUMNS: [&str; 7] = ["class", "precision", "recall", "f1", "support", "roc_auc", "average_precision"];
+
+/// The classes of a report as CSV (RFC 4180), without a confusion matrix.
+fn table(report: &serde_json::Value) -> String {
+    let cell = |value: &serde_json::Value| match value {
+        serde_json::Value::String(text) => format!("\"{}\"", text.replace('"', "\"\"")),
+        serde_json::Value::Null => String::new(),
+        value => value.to_string(),
+    };
+    let rows = report["classes"].as_array().into_iter().flatten();
+    let lines = rows.map(|row| COLUMNS.map(|column| cell(&row[column])).join(","));
+    [COLUMNS.join(",")].into_iter().chain(lines).map(|line| line + "\n").collect()
+}
+
+/// Writes a file that is whole or not there.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    // Temporary files are private; this one becomes an ordinary file.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let write = || -> std::io::Result<()> {
+        let mut file = builder.tempfile_in(folder)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)?;
+        Ok(())
+    };
+    write().with_context(|| format!("{}: cannot write", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_has_a_line_a_class_and_an_empty_cell_for_what_is_undefined() {
+        let scores = Scores { labels: vec![0, 0], logits: vec![vec![2.0, 0.0], vec![0.0, 1.0]] };
+        let names = ["say \"a\", b".to_owned(), "c".to_owned()];
+        let report = Report { loss: 0.0, figures: scores.report(&names).expect("two samples") };
+        let table = table(&serde_json::to_value(&report).expect("JSON"));
+        let lines: Vec<_> = table.lines().collect();
+        assert_eq!(lines[0], COLUMNS.join(","));
+        assert_eq!(lines[1], "\"say \"\"a\"\", b\",1.0,0.5,0.6666666666666666,2,,1.0");
+        assert_eq!(lines[2], "\"c\",0.0,0.0,0.0,0,,0.0");
+        assert_eq!(lines.len(), 3);
     }
 }

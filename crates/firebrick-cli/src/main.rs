@@ -34,6 +34,7 @@ enum Command {
     /// Train a classifier on a folder of images.
     Train(Box<train::Args>),
     /// Measure a trained classifier on a folder of images.
+    #[command(visible_alias = "evaluate")]
     Eval(eval::Args),
     /// Tell what is on images.
     Predict(predict::Args),

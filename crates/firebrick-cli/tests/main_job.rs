@@ -147,7 +147,20 @@ fn eval_agrees_with_the_test_accuracy_of_the_run() {
         assert!((class["f1"].as_f64().expect("a number") - f1).abs() < 1e-12, "{class}");
     }
 
-    let table = sandbox.run(&format!("{evaluate} --data data/train")).succeeded().stdout;
+    for (figure, value) in
+        [("balanced_accuracy", 0.875), ("matthews", 0.6_f64.sqrt()), ("cohens_kappa", 0.75)]
+    {
+        assert!((report[figure].as_f64().expect(figure) - value).abs() < 1e-12, "{figure}: {report}");
+    }
+    sandbox.run(&format!("{evaluate} --data data --report report.csv")).succeeded();
+    assert_eq!(sandbox.text("report.csv").lines().count(), 3, "{}", sandbox.text("report.csv"));
+    sandbox
+        .run(&format!("{evaluate} --data data --report nowhere/report.json"))
+        .refused(&["nowhere/report.json"]);
+
+    let table = sandbox.run(&format!("{evaluate} --data data/train --report report.json")).succeeded().stdout;
+    let written: serde_json::Value = serde_json::from_str(&sandbox.text("report.json")).expect("JSON");
+    assert_eq!((&written["samples"], &written["macro"]["f1"]), (&16.into(), &1.0.into()));
     assert!(table.contains("blue") && table.contains("precision"), "{table}");
     assert!(table.contains("accuracy 1.0000  images 16"), "{table}");
 }

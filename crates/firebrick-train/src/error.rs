@@ -42,6 +42,14 @@ pub enum TrainError {
     /// Inputs and labels that do not belong together, or none at all.
     #[error("{0}")]
     Batches(String),
+    /// A figure that cannot be computed from what it was given.
+    #[error("{metric}: {reason}")]
+    Metric {
+        /// The figure.
+        metric: &'static str,
+        /// Why not.
+        reason: String,
+    },
     /// A callback's own failure, e.g. of saving.
     #[error(transparent)]
     Callback(Box<dyn std::error::Error + Send + Sync>),

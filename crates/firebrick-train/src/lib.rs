@@ -5,6 +5,7 @@
 //! - [`ImageBatches`] are images from files; [`InMemory`] batches are tensors; [`Extracted`] ones are the
 //!   outputs of a frozen network
 //! - [`Callback`]s watch: [`EarlyStopping`] exactly as Keras', [`WriteHistory`], [`SaveWeights`]
+//! - [`metrics`] are scikit-learn's, to the sixth digit and in the degenerate cases
 //! - [`DeviceChoice`] opens a device by name
 //!
 //! ```
@@ -43,7 +44,9 @@ mod fit;
 mod history;
 mod images;
 mod in_memory;
+pub mod metrics;
 mod report;
+mod scores;
 
 pub use batches::{Batch, Batches};
 pub use callback::{BatchEnd, Callback, Flow, SaveWeights, TrainBegin, WriteHistory};
@@ -57,4 +60,6 @@ pub use fit::{FitOptions, Outcome, Stop, fit};
 pub use history::{EpochRecord, History};
 pub use images::{ImageBatches, ImageOptions, ImageTransform, featurewise_statistics};
 pub use in_memory::InMemory;
-pub use report::{ClassFigures, Evaluation};
+pub use metrics::ClassFigures;
+pub use report::Evaluation;
+pub use scores::{Scores, score};

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::metrics::{ClassFigures, ConfusionMatrix};
+
 /// How a network did on a set of samples.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Evaluation {
@@ -15,36 +17,11 @@ pub struct Evaluation {
     pub confusion: Vec<Vec<u64>>,
 }
 
-/// Figures of one class; 0 where a denominator is 0, as scikit-learn's `zero_division=0`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct ClassFigures {
-    /// Of the samples taken for the class, the share that belongs to it.
-    pub precision: f64,
-    /// Of the samples that belong to the class, the share taken for it.
-    pub recall: f64,
-    /// Harmonic mean of the two.
-    pub f1: f64,
-    /// Number of samples that belong to the class.
-    pub support: u64,
-}
-
 impl Evaluation {
     /// The figures of every class, in order.
     pub fn classes(&self) -> Vec<ClassFigures> {
-        let share = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
-        (0..self.confusion.len())
-            .map(|class| {
-                let right = self.confusion[class][class];
-                let support: u64 = self.confusion[class].iter().sum();
-                let taken: u64 = self.confusion.iter().map(|row| row[class]).sum();
-                ClassFigures {
-                    precision: share(right, taken),
-                    recall: share(right, support),
-                    f1: share(2 * right, support + taken),
-                    support,
-                }
-            })
-            .collect()
+        ConfusionMatrix::from_counts(self.confusion.clone())
+            .map_or(Vec::new(), |confusion| confusion.figures())
     }
 }
 
