@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use firebrick::augment::ImageDataGenerator;
+use firebrick::data::Task;
 use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -51,6 +52,59 @@ impl fmt::Display for DataSource {
         match self {
             Self::BuiltinFashion => f.write_str("builtin:fashion"),
             Self::Folder(path) => path.display().fmt(f),
+        }
+    }
+}
+
+impl DataSource {
+    /// Whether it is a CSV file, by its name.
+    pub(crate) fn is_table(&self) -> bool {
+        match self {
+            Self::Folder(path) => path.extension().is_some_and(|end| end.eq_ignore_ascii_case("csv")),
+            Self::BuiltinFashion => false,
+        }
+    }
+}
+
+/// A column of a table; none where none is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Column(pub(crate) Option<String>);
+
+impl FromStr for Column {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(Some(text.to_owned())))
+    }
+}
+
+/// Columns of a table: a list in a file, separated by commas in a flag.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Columns(pub(crate) Vec<String>);
+
+impl FromStr for Columns {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.split(',').map(|name| name.trim().to_owned()).collect()))
+    }
+}
+
+/// What is learnt of a table; by the target's column where it is not given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct TaskChoice(pub(crate) Option<Task>);
+
+impl FromStr for TaskChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "classify" => Ok(Self(Some(Task::Classify))),
+            "regress" => Ok(Self(Some(Task::Regress))),
+            _ => Err(format!("task is `{text}`, it must be classify or regress")),
         }
     }
 }

@@ -8,7 +8,7 @@ use firebrick::optim::OptimizerConfig;
 use firebrick::train::DeviceChoice;
 use serde::{Deserialize, Serialize};
 
-use crate::choices::{Augment, DataSource, Freeze, Hidden, OnBadImage, Weights};
+use crate::choices::{Augment, Column, Columns, DataSource, Freeze, Hidden, OnBadImage, TaskChoice, Weights};
 
 /// Declares every setting once: its flag, its key in a file, its type, its default and its help.
 ///
@@ -47,9 +47,21 @@ macro_rules! settings {
 }
 
 settings! {
-    /// Folder of images: `train/` and `validation/` with a folder a class in each, or one folder of class folders;
+    /// A CSV file with a header; or a folder of images: `train/` and `validation/` with a folder a class in each, or one folder of class folders;
     /// or `builtin:fashion`, a sample of Fashion-MNIST
-    data: DataSource = bail!("no data was given; use --data FOLDER, or --data builtin:fashion to try it out"), "DIR|builtin:fashion";
+    data: DataSource = bail!("no data was given; use --data FOLDER, or --data builtin:fashion to try it out"), "FILE.csv|DIR|builtin:fashion";
+    /// Column of a CSV file that is to be told
+    target: Column = Column(None), "COLUMN";
+    /// What the target is: one of some classes, or a number [default: classify for a column of texts]
+    task: TaskChoice = TaskChoice(None), "classify|regress";
+    /// Columns of a CSV file that are left out, e.g. names and numbers of rows
+    without: Columns = Columns(Vec::new()), "COLUMN[,COLUMN...]";
+    /// Cross-validate: train this many models, each validated on another part of the data; 0 for one model [default: 0]
+    folds: usize = 0, "N";
+    /// Repeat the cross-validation with other parts [default: 1]
+    repeats: usize = 1, "N";
+    /// Column of a CSV file whose equal values stay in one fold, e.g. the patient; it is no input
+    group: Column = Column(None), "COLUMN";
     /// Share of each class that is kept for validation where the folder has no validation part [default: 0.2]
     val_split: f32 = 0.2, "SHARE";
     /// Model, see `firebrick models` [default: mobilenet_v2]
@@ -140,6 +152,17 @@ impl Config {
             "val-split is 0, but early stopping and the test need images; give 0.1 or more"
         );
         share("dropout", self.dropout)?;
+        ensure!(
+            self.folds == 0 || (2..=1000).contains(&self.folds),
+            "folds is {}, it must be 0 or 2 to 1000",
+            self.folds
+        );
+        ensure!((1..=1000).contains(&self.repeats), "repeats is {}, it must be 1 to 1000", self.repeats);
+        ensure!(
+            self.folds > 0 || (self.repeats == 1 && self.group.0.is_none()),
+            "repeats and group are of cross-validation; use --folds 5 with them"
+        );
+        self.check_kind_of_data()?;
         for (name, value) in [("epochs", self.epochs), ("batch-size", self.batch_size)] {
             ensure!(value > 0, "{name} is 0, it must be at least 1");
         }
@@ -160,6 +183,34 @@ impl Config {
         ensure!(i64::try_from(self.seed).is_ok(), "seed is {}, it must be at most {}", self.seed, i64::MAX);
         self.optimizer()?.validate()?;
         Ok(())
+    }
+
+    /// Refuses settings that mean nothing for the data, rather than passing them over.
+    fn check_kind_of_data(&self) -> Result<()> {
+        if self.data.is_table() {
+            let of_images = [
+                ("augment", self.augment != Augment::Named("none".to_owned())),
+                ("input-size", self.input_size.0.is_some()),
+                ("model", !["mobilenet_v2", "mlp"].contains(&self.model.as_str())),
+                ("weights", matches!(self.weights, Weights::File(_))),
+            ];
+            if let Some((name, _)) = of_images.iter().find(|(_, given)| *given) {
+                bail!(
+                    "{name} is of images; a CSV file trains a plain network of the layers that hidden says"
+                );
+            }
+            return Ok(());
+        }
+        let of_tables = [
+            ("target", self.target.0.is_some()),
+            ("task", self.task.0.is_some()),
+            ("without", !self.without.0.is_empty()),
+            ("group", self.group.0.is_some()),
+        ];
+        match of_tables.iter().find(|(_, given)| *given) {
+            Some((name, _)) => bail!("{name} is of tables, but data is `{}`, not a .csv file", self.data),
+            None => Ok(()),
+        }
     }
 
     /// The optimizer with its preset.

@@ -1,31 +1,33 @@
-//! `firebrick eval`: a trained classifier on a folder of images.
+//! `firebrick eval`: a trained model on a folder of images or a CSV file.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use firebrick::data::open_evaluation;
-use firebrick::train::metrics::ClassificationReport;
+use firebrick::train::metrics::{ClassificationReport, Regression};
 use firebrick::train::{Extracted, Scores, score};
+use firebrick::zoo::TablePackage;
 use serde::Serialize;
 
 use crate::Ended;
 use crate::choices::DataSource;
 use crate::open::{OpenModel, open};
 use crate::reading::ReadingArgs;
+use crate::table::{self, Measured};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// A model.safetensors that `firebrick train` wrote
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
-    /// Folder of class folders, or one with a validation part, which is then taken
-    #[arg(long, value_name = "DIR|builtin:fashion")]
+    /// A CSV file for a model of tables; or a folder of class folders, or one with a validation part, which is then taken
+    #[arg(long, value_name = "FILE.csv|DIR|builtin:fashion")]
     data: DataSource,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
-    /// Write the figures as well: a line a class to a .csv file, everything as JSON to any other
+    /// Write the figures as well: a classifier's classes to a .csv file, everything as JSON to any other
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
     #[command(flatten)]
@@ -42,6 +44,15 @@ struct Report {
 
 pub(crate) fn run(args: &Args) -> Result<Ended> {
     let device = args.reading.open_device()?;
+    if TablePackage::is_at(&args.model) {
+        let DataSource::Folder(path) = &args.data else {
+            bail!("a model of tables takes a CSV file as --data")
+        };
+        return match table::evaluate(path, &args.model, args.reading.batch_size(), &device)? {
+            Measured::Classes(scores, classes) => show(args, &scores, &classes, "rows"),
+            Measured::Numbers(figures) => show_numbers(args, &figures),
+        };
+    }
     let OpenModel { model, classes, preprocess, .. } = open(&args.model.to_string_lossy(), None, &device)?;
     let samples = open_evaluation(crate::train::folder_of(&args.data)?, &classes)?;
     let backbone = model.backbone.compile(preprocess.input_size)?;
@@ -62,6 +73,24 @@ fn show(args: &Args, scores: &Scores, classes: &[String], samples: &str) -> Resu
         true => writeln!(out, "{}", serde_json::to_string(&report)?)?,
         false => print(&mut out, &report, samples)?,
     }
+    Ok(Ended::Done)
+}
+
+/// Prints the figures of a network that tells numbers, and writes them where the arguments say.
+fn show_numbers(args: &Args, figures: &Regression) -> Result<Ended> {
+    if let Some(path) = &args.report {
+        write_whole(path, format!("{}\n", serde_json::to_string_pretty(figures)?).as_bytes())?;
+    }
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string(figures)?)?;
+        return Ok(Ended::Done);
+    }
+    write!(out, "MSE {:.6}  RMSE {:.6}  MAE {:.6}", figures.mse, figures.rmse, figures.mae)?;
+    if let Some(r2) = figures.r2 {
+        write!(out, "  R2 {r2:.6}")?;
+    }
+    writeln!(out, "  rows {}", figures.samples)?;
     Ok(Ended::Done)
 }
 
@@ -122,7 +151,7 @@ fn print(out: &mut impl Write, report: &Report, samples: &str) -> Result<()> {
 fn write_report(path: &Path, report: &impl Serialize) -> Result<()> {
     let json = serde_json::to_value(report)?;
     let text = match path.extension().is_some_and(|extension| extension == "csv") {
-        true => table(&json),
+        true => class_table(&json),
         false => format!("{}\n", serde_json::to_string_pretty(&json)?),
     };
     write_whole(path, text.as_bytes())
@@ -132,7 +161,7 @@ fn write_report(path: &Path, report: &impl Serialize) -> Result<()> {
 const COLUMNS: [&str; 7] = ["class", "precision", "recall", "f1", "support", "roc_auc", "average_precision"];
 
 /// The classes of a report as CSV (RFC 4180), without a confusion matrix.
-fn table(report: &serde_json::Value) -> String {
+fn class_table(report: &serde_json::Value) -> String {
     let cell = |value: &serde_json::Value| match value {
         serde_json::Value::String(text) => format!("\"{}\"", text.replace('"', "\"\"")),
         serde_json::Value::Null => String::new(),
@@ -169,7 +198,7 @@ mod tests {
         let scores = Scores { labels: vec![0, 0], logits: vec![vec![2.0, 0.0], vec![0.0, 1.0]] };
         let names = ["say \"a\", b".to_owned(), "c".to_owned()];
         let report = Report { loss: 0.0, figures: scores.report(&names).expect("two samples") };
-        let table = table(&serde_json::to_value(&report).expect("JSON"));
+        let table = class_table(&serde_json::to_value(&report).expect("JSON"));
         let lines: Vec<_> = table.lines().collect();
         assert_eq!(lines[0], COLUMNS.join(","));
         assert_eq!(lines[1], "\"say \"\"a\"\", b\",1.0,0.5,0.6666666666666666,2,,1.0");

@@ -4,6 +4,7 @@ mod bench;
 mod choices;
 mod config;
 mod eval;
+mod folds;
 mod interrupt;
 mod models;
 mod open;
@@ -12,13 +13,14 @@ mod progress;
 mod reading;
 mod run_folder;
 mod summary;
+mod table;
 mod train;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Train, evaluate and use image classifiers.
+/// Train, evaluate and use classifiers of images and plain networks of tables.
 ///
 /// Results go to standard output, progress and messages to standard error. Exit codes: 0 done, 2 something in the
 /// input or the surroundings was wrong and the message says what, 130 stopped by Ctrl-C with everything saved.
@@ -31,12 +33,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Train a classifier on a folder of images.
+    /// Train a classifier on a folder of images, or a plain network on a CSV file.
     Train(Box<train::Args>),
-    /// Measure a trained classifier on a folder of images.
+    /// Measure a trained model on a folder of images or a CSV file.
     #[command(visible_alias = "evaluate")]
     Eval(eval::Args),
-    /// Tell what is on images.
+    /// Tell what is on images, or the target of the rows of a CSV file.
     Predict(predict::Args),
     /// Show the layers of a model and what they cost.
     Summary(summary::Args),

@@ -1,19 +1,21 @@
-//! `firebrick predict`: what is on images.
+//! `firebrick predict`: what is on images, or the target of the rows of a table.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use firebrick::burn::module::Module;
 use firebrick::data::{Sample, list_images};
 use firebrick::nn::Network;
 use firebrick::train::Batches;
+use firebrick::zoo::TablePackage;
 use serde::Serialize;
 
 use crate::Ended;
 use crate::choices::Weights;
 use crate::open::{OpenModel, open};
 use crate::reading::ReadingArgs;
+use crate::table::{self, Told};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -34,8 +36,8 @@ pub(crate) struct Args {
     logits: bool,
     #[command(flatten)]
     reading: ReadingArgs,
-    /// Images, or folders of images
-    #[arg(required = true, value_name = "IMAGE|DIR")]
+    /// Images, or folders of images; one CSV file for a model of tables, of whose rows the target is told as CSV
+    #[arg(required = true, value_name = "IMAGE|DIR|FILE.csv")]
     images: Vec<PathBuf>,
 }
 
@@ -57,6 +59,12 @@ struct Prediction {
 pub(crate) fn run(args: &Args) -> Result<Ended> {
     ensure!(args.top > 0, "--top is 0, it must be at least 1");
     let device = args.reading.open_device()?;
+    if TablePackage::is_at(Path::new(&args.model)) {
+        return rows(
+            args,
+            table::tell(&args.images, Path::new(&args.model), args.reading.batch_size(), &device)?,
+        );
+    }
     let mut paths = Vec::new();
     for path in &args.images {
         paths.extend(list_images(path)?);
@@ -95,6 +103,76 @@ pub(crate) fn run(args: &Args) -> Result<Ended> {
         }
     }
     Ok(Ended::Done)
+}
+
+#[derive(Serialize)]
+struct RowPrediction {
+    /// Counted from 1, without the header.
+    row: usize,
+    #[serde(flatten)]
+    told: RowTold,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum RowTold {
+    Classes {
+        predictions: Vec<Prediction>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        logits: Option<Vec<f32>>,
+    },
+    Number {
+        prediction: f64,
+    },
+}
+
+/// Prints what is told of the rows of a table: as JSON, or as CSV with a line a row.
+fn rows(args: &Args, told: Told) -> Result<Ended> {
+    let told: Vec<RowTold> = match told {
+        Told::Numbers(numbers) => {
+            numbers.into_iter().map(|prediction| RowTold::Number { prediction }).collect()
+        }
+        Told::Classes(logits, classes) => logits
+            .into_iter()
+            .map(|row| RowTold::Classes {
+                predictions: best(&row, args.top, &classes),
+                logits: args.logits.then_some(row),
+            })
+            .collect(),
+    };
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        let rows: Vec<RowPrediction> = told
+            .into_iter()
+            .enumerate()
+            .map(|(index, told)| RowPrediction { row: index + 1, told })
+            .collect();
+        writeln!(out, "{}", serde_json::to_string(&rows)?)?;
+        return Ok(Ended::Done);
+    }
+    match told.first() {
+        Some(RowTold::Number { .. }) => writeln!(out, "row,prediction")?,
+        _ => writeln!(out, "row,prediction,probability")?,
+    }
+    for (index, told) in told.iter().enumerate() {
+        let row = index + 1;
+        match told {
+            RowTold::Number { prediction } => writeln!(out, "{row},{prediction}")?,
+            RowTold::Classes { predictions, .. } => {
+                let Prediction { class, probability, .. } = &predictions[0];
+                writeln!(out, "{row},{},{probability:.6}", quoted(class))?;
+            }
+        }
+    }
+    Ok(Ended::Done)
+}
+
+/// A cell of CSV (RFC 4180).
+fn quoted(text: &str) -> String {
+    match text.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{}\"", text.replace('"', "\"\"")),
+        false => text.to_owned(),
+    }
 }
 
 /// The `top` classes of a row of logits with their probabilities, likeliest first.

@@ -29,6 +29,11 @@ impl ReadingArgs {
         Ok(self.device.open()?)
     }
 
+    /// Samples of a step.
+    pub(crate) fn batch_size(&self) -> usize {
+        self.batch_size as usize
+    }
+
     /// Batches of `samples` in their order, preprocessed and not varied.
     pub(crate) fn batches(
         &self,

@@ -4,11 +4,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use crate::config::Config;
+
 /// Files of a run. Dropped without a model in it, it is taken back, so that the same command can be given again.
 pub(crate) struct RunFolder {
     path: PathBuf,
     /// Whether it was not there before.
     is_new: bool,
+    /// Whether what is in it is worth keeping without a model.
+    is_kept: bool,
 }
 
 impl RunFolder {
@@ -47,7 +51,18 @@ impl RunFolder {
                 });
             }
         };
-        Ok(Self { path, is_new })
+        Ok(Self { path, is_new, is_kept: false })
+    }
+
+    /// Writes the configuration, as a file that `--config` reads.
+    pub(crate) fn write_config(&self, config: &Config) -> Result<()> {
+        let path = self.config();
+        std::fs::write(&path, config.to_toml()?).with_context(|| format!("{}: cannot write", path.display()))
+    }
+
+    /// Keeps the folder without a model of its own, e.g. for the runs in it.
+    pub(crate) fn keep(&mut self) {
+        self.is_kept = true;
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -73,7 +88,7 @@ impl RunFolder {
 
 impl Drop for RunFolder {
     fn drop(&mut self) {
-        if self.model().exists() {
+        if self.is_kept || self.model().exists() {
             return;
         }
         // What cannot be removed stays; the error that led here is the one to tell.

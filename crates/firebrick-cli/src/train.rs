@@ -1,4 +1,4 @@
-//! `firebrick train`: a classifier from a folder of images.
+//! `firebrick train`: a classifier from a folder of images, or by way of `table` a plain network from a CSV file.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -21,10 +21,12 @@ use firebrick::zoo::{Classifier, CreateOptions, Manifest, ModelSpec, Package, Pr
 use crate::Ended;
 use crate::choices::{DataSource, Freeze, Weights};
 use crate::config::{Config, Settings};
+use crate::folds;
 use crate::interrupt;
 use crate::open::start;
 use crate::progress::{self, EpochProgress};
 use crate::run_folder::RunFolder;
+use crate::table;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -51,6 +53,9 @@ pub(crate) fn folder_of(source: &DataSource) -> Result<PathBuf> {
 pub(crate) fn run(args: Args) -> Result<Ended> {
     let started = Instant::now();
     let config = Config::resolve(args.settings, args.config.as_deref())?;
+    if config.data.is_table() {
+        return table::train(config, started);
+    }
     let spec = find(&config.model)?;
     let generator = config.generator()?;
     let device = config.device.open()?;
@@ -60,19 +65,42 @@ pub(crate) fn run(args: Args) -> Result<Ended> {
         folder_of(&config.data)?,
         &FolderOptions { validation_split: config.val_split, seed: config.seed },
     )?;
-    let model = start(spec, &config.weights, config.seed, &device)?.reset_head(
-        &CreateOptions {
+    let model = || -> Result<Classifier> {
+        let options = CreateOptions {
             classes: data.classes.len(),
             hidden: config.hidden.0.clone(),
             dropout: config.dropout,
             seed: config.seed,
-        },
-        &device,
-    );
+        };
+        Ok(start(spec, &config.weights, config.seed, &device)?.reset_head(&options, &device))
+    };
     let stop = interrupt::flag()?;
+    if config.folds > 0 {
+        // What the folder holds for validation is data like any other here.
+        let samples = [data.train.as_slice(), &data.validation].concat();
+        let labels: Vec<usize> = samples.iter().map(|sample| sample.label).collect();
+        let folds = folds::of(&config).stratified(&labels)?;
+        return folds::run(&config, spec.name, &folds, |folder, fold| {
+            let take = |places: &[usize]| places.iter().map(|&place| samples[place].clone()).collect();
+            let (train, validation): (Vec<Sample>, Vec<Sample>) = (take(&fold.train), take(&fold.validation));
+            device.seed(config.seed);
+            let model = model()?;
+            let preprocess = preprocess(&config, spec, generator.as_ref(), &train)?;
+            let run = Run {
+                manifest: manifest(&config, spec, &model, &data, preprocess)?,
+                config: config.clone(),
+                generator: generator.clone(),
+                device: device.clone(),
+                folder,
+                stop: Arc::clone(&stop),
+            };
+            let accuracy = run.train(model, train, validation, Instant::now())?;
+            Ok(accuracy.map(|accuracy| vec![("accuracy", accuracy)]))
+        });
+    }
     let folder = RunFolder::create(config.out.0.as_deref(), spec.name)?;
-    std::fs::write(folder.config(), config.to_toml()?)
-        .with_context(|| format!("{}: cannot write", folder.config().display()))?;
+    folder.write_config(&config)?;
+    let model = model()?;
     progress::line(&format!(
         "{} classes, {} training and {} validation images; writing to {}",
         data.classes.len(),
@@ -90,7 +118,13 @@ pub(crate) fn run(args: Args) -> Result<Ended> {
         folder,
         stop,
     };
-    run.train(model, data.train, data.validation, started)
+    match run.train(model, data.train, data.validation, started)? {
+        Some(accuracy) => {
+            writeln!(std::io::stdout(), "Test accuracy: {accuracy:.4}")?;
+            Ok(Ended::Done)
+        }
+        None => Ok(Ended::Interrupted),
+    }
 }
 
 /// Resize to the input size whatever the aspect (Keras' `target_size`), then the weights' normalisation or the generator's.
@@ -145,6 +179,12 @@ fn manifest(
     Ok(Manifest::new(spec.name, model, data.classes.clone(), preprocess, provenance, config.provenance()?))
 }
 
+/// The end of a run that was interrupted before its first step.
+fn nothing_yet() -> Option<f64> {
+    progress::line("stopped before the first step; there was nothing to save");
+    None
+}
+
 /// A run that is ready to train.
 struct Run {
     config: Config,
@@ -156,13 +196,14 @@ struct Run {
 }
 
 impl Run {
+    /// Trains, saves and measures: the accuracy in the end, or none after Ctrl-C.
     fn train(
         self,
         model: Classifier,
         train: Vec<Sample>,
         validation: Vec<Sample>,
         started: Instant,
-    ) -> Result<Ended> {
+    ) -> Result<Option<f64>> {
         match self.config.freeze {
             Freeze::None => {
                 let mut train = self.images(train, true);
@@ -176,7 +217,7 @@ impl Run {
                 let assemble =
                     |head: &ClassifierHead| Classifier { backbone: backbone.clone(), head: head.clone() };
                 let Some(mut validation) = self.features(validation, pooled, "validation")? else {
-                    return Ok(self.nothing_yet());
+                    return Ok(nothing_yet());
                 };
                 if self.is_random() {
                     let mut train = Extracted::new(self.images(train, true), pooled);
@@ -186,18 +227,12 @@ impl Run {
                     "the backbone is frozen and nothing is random before it: its features are computed once and kept",
                 );
                 let Some(train) = self.features(train, pooled, "training")? else {
-                    return Ok(self.nothing_yet());
+                    return Ok(nothing_yet());
                 };
                 let mut train = train.shuffled(self.config.seed);
                 self.fit(head, &mut train, &mut validation, assemble, started)
             }
         }
-    }
-
-    /// The end of a run that was interrupted before its first step.
-    fn nothing_yet(&self) -> Ended {
-        progress::line("stopped before the first step; there was nothing to save");
-        Ended::Interrupted
     }
 
     /// Whether a training image differs from epoch to epoch.
@@ -270,7 +305,7 @@ impl Run {
         validation: &mut dyn Batches<D>,
         assemble: impl Fn(&N) -> Classifier,
         started: Instant,
-    ) -> Result<Ended> {
+    ) -> Result<Option<f64>> {
         let config = &self.config;
         let save = |network: &N| {
             let package = Package { manifest: self.manifest.clone(), model: assemble(network) };
@@ -325,7 +360,7 @@ impl Run {
             }
             Stop::Interrupted { epoch } => {
                 progress::line(&format!("stopped in epoch {epoch}; saved {}", model.display()));
-                return Ok(Ended::Interrupted);
+                return Ok(None);
             }
             Stop::Callback { epoch } => progress::line(&format!(
                 "val_loss has not improved for {} epochs: ended after epoch {epoch}",
@@ -343,7 +378,6 @@ impl Run {
             started.elapsed().as_secs_f64(),
             model.display()
         ));
-        writeln!(std::io::stdout(), "Test accuracy: {:.4}", test.accuracy)?;
-        Ok(Ended::Done)
+        Ok(Some(test.accuracy))
     }
 }

@@ -313,6 +313,24 @@ pub enum DataError {
         /// What is wrong with it, and the way out.
         reason: String,
     },
+    /// A table that cannot be used as it is.
+    #[error("{}{}: {reason}", path.display(), place_note(*line, column))]
+    Table {
+        /// The CSV file.
+        path: PathBuf,
+        /// The line, counted from 1, if it is about one.
+        line: Option<u64>,
+        /// The column, if it is about one.
+        column: Option<String>,
+        /// What is wrong, and the way out.
+        reason: String,
+    },
+    /// Samples that cannot be divided into folds as asked.
+    #[error("{reason}")]
+    Folds {
+        /// Why not, and the way out.
+        reason: String,
+    },
     /// A file or folder could not be written.
     #[error(
         "{}: cannot be written ({source}). Check the free space and that you may write there",
@@ -356,6 +374,13 @@ pub enum DataError {
     },
 }
 
+/// `, line 3, column `x``, as far as known.
+fn place_note(line: Option<u64>, column: &Option<String>) -> String {
+    let line = line.map_or(String::new(), |line| format!(", line {line}"));
+    let column = column.as_ref().map_or(String::new(), |column| format!(", column `{column}`"));
+    line + &column
+}
+
 impl DataError {
     /// A [`BadSample`](Self::BadSample): for data sets outside this crate.
     pub fn bad_sample(what: impl Into<String>, reason: impl Into<String>) -> Self {
@@ -392,6 +417,8 @@ impl DataError {
             | Self::NoValidation { .. }
             | Self::NoImages { .. }
             | Self::Idx { .. }
+            | Self::Table { .. }
+            | Self::Folds { .. }
             | Self::Write { .. }
             | Self::NoCacheFolder
             | Self::TooManyBadSamples { .. }

@@ -7,6 +7,8 @@
 //! - [`Loader`] asks a [`Dataset`] for samples on several threads and delivers batches whose content does not
 //!   depend on how many.
 //! - [`read_idx`] reads the files of the MNIST family.
+//! - [`Table`] reads a CSV file, and a [`TableEncoder`] makes rows of numbers of it: standardised, one-hot, nothing missing.
+//! - [`KFold`] divides samples for cross-validation: plain, stratified, grouped, repeated.
 //! - [`builtin_fashion`] unpacks the sample data set that is compiled in (feature `fashion`).
 //!
 //! This crate knows nothing of tensors: what an item is, is up to the [`Dataset`].
@@ -36,6 +38,7 @@ mod error;
 #[cfg(feature = "fashion")]
 mod fashion;
 mod folder;
+mod folds;
 mod idx;
 mod jpeg;
 mod loader;
@@ -43,6 +46,8 @@ mod scan;
 mod shuffle;
 mod signature;
 mod split;
+mod table;
+mod table_encoder;
 mod workers;
 
 pub use cache::cache_dir;
@@ -52,9 +57,12 @@ pub use error::DataError;
 #[cfg(feature = "fashion")]
 pub use fashion::builtin_fashion;
 pub use folder::{FolderOptions, ImageFolder, Sample, open_evaluation};
+pub use folds::{Fold, KFold};
 pub use idx::{IdxArray, IdxLimits, parse_idx, read_idx};
 pub use image::RgbImage;
 pub use loader::{BadSample, Batch, Epoch, Loader, LoaderOptions, OnBadSample};
 pub use scan::{IMAGE_EXTENSIONS, list_images};
 pub use shuffle::shuffled;
 pub use split::stratified_split;
+pub use table::{Table, TableLimits};
+pub use table_encoder::{ColumnEncoding, Encoding, TableEncoder, Target, Task};

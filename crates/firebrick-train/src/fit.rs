@@ -177,7 +177,7 @@ pub fn fit<const D: usize, N: Network<D>>(
     Ok(Outcome { network, history, stop })
 }
 
-fn check(options: &FitOptions) -> Result<(), TrainError> {
+pub(crate) fn check(options: &FitOptions) -> Result<(), TrainError> {
     if options.epochs == 0 {
         return Err(TrainError::OutOfRange { field: "epochs", value: "0".to_owned(), range: "at least 1" });
     }

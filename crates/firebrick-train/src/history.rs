@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{TrainError, file::write_atomically};
 
-/// Figures of one epoch. Losses and accuracies are means over samples.
+/// Figures of one epoch. Losses and accuracies are means over samples; where numbers are learnt, an accuracy is R².
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpochRecord {
     /// Counted from 1.

@@ -2,6 +2,7 @@
 //!
 //! - [`fit`] trains any [`Network`](firebrick_nn::Network) on any [`Batches`], on the device that it lives on
 //! - [`evaluate`] and [`predict`] use one without changing it
+//! - [`fit_regression`] trains on [`Numbers`] instead of classes
 //! - [`ImageBatches`] are images from files; [`InMemory`] batches are tensors; [`Extracted`] ones are the
 //!   outputs of a frozen network
 //! - [`Callback`]s watch: [`EarlyStopping`] exactly as Keras', [`WriteHistory`], [`SaveWeights`]
@@ -41,6 +42,7 @@ mod evaluate;
 mod extracted;
 mod file;
 mod fit;
+mod fit_regression;
 mod history;
 mod images;
 mod in_memory;
@@ -57,6 +59,7 @@ pub use error::TrainError;
 pub use evaluate::{evaluate, predict};
 pub use extracted::{Extracted, extract};
 pub use fit::{FitOptions, Outcome, Stop, fit};
+pub use fit_regression::{Numbers, evaluate_regression, fit_regression};
 pub use history::{EpochRecord, History};
 pub use images::{ImageBatches, ImageOptions, ImageTransform, featurewise_statistics};
 pub use in_memory::InMemory;

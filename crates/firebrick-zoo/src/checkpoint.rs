@@ -10,6 +10,7 @@ use burn::store::pytorch_reader::{PickleError, PickleValue, PytorchError, Pytorc
 use burn::store::{
     BurnToPyTorchAdapter, ModuleSnapshot, ModuleStore, PyTorchToBurnAdapter, SafetensorsStore, bridge,
 };
+use firebrick_nn::ClassifierHead;
 
 use crate::spec::nearest;
 use crate::{BertEncoder, Classifier, ZooError};
@@ -83,6 +84,11 @@ impl Checkpoint {
     /// Those of [`load_into`](Self::load_into).
     pub fn load_into_bert(self, model: BertEncoder, name: &str) -> Result<BertEncoder, ZooError> {
         self.load(model, name, BertEncoder::transformers_name)
+    }
+
+    /// Gives a plain network these weights, all of them or none; see [`load_into`](Self::load_into).
+    pub(crate) fn load_into_mlp(self, model: ClassifierHead) -> Result<ClassifierHead, ZooError> {
+        self.load(model, "a plain network", |_, _| None)
     }
 
     fn load<M: Module>(

@@ -6,7 +6,7 @@
 //! - [`FrozenBackbone`]: a backbone that is not trained, compiled for its device
 //! - [`BertEncoder`], [`FrozenBert`]: BERT's encoder, token ids to hidden states, and its compiled form
 //! - [`Checkpoint`]: weights from `.pth` and `.safetensors` files, checked name by name before any is used
-//! - [`Package`]: a trained model in one safetensors file that says what it is
+//! - [`Package`]: a trained model in one safetensors file that says what it is; [`TablePackage`]: one of tables
 //!
 //! ```no_run
 //! use firebrick_zoo::{CreateOptions, find, load_pretrained};
@@ -30,6 +30,7 @@ mod imagenet;
 mod mobilenet_v2;
 mod package;
 mod spec;
+mod table_package;
 mod weights;
 
 pub use bert::{BertConfig, BertEncoder, BertLayer};
@@ -42,4 +43,5 @@ pub use imagenet::imagenet_classes;
 pub use mobilenet_v2::{InvertedResidual, MobileNetV2, MobileNetV2Config};
 pub use package::{Manifest, Package, Provenance};
 pub use spec::{Architecture, ModelSpec, WeightsSpec, find, models};
+pub use table_package::{MlpSettings, TableManifest, TablePackage};
 pub use weights::{Progress, load_pretrained, locate};

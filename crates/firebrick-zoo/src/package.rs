@@ -17,7 +17,7 @@ use crate::{Checkpoint, Classifier, CreateOptions, ZooError, create, find};
 /// The one key of the file's metadata. A second one would make the bytes depend on a hash map's order.
 const KEY: &str = "firebrick";
 /// Of the manifest; a reader refuses a newer one.
-const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 /// No honest header is longer than this, bytes.
 const MAX_HEADER: u64 = 100 << 20;
 
@@ -100,32 +100,7 @@ impl Package {
     ///
     /// [`ZooError::Io`] naming the file, e.g. when the disk is full.
     pub fn save(&self, path: &Path) -> Result<(), ZooError> {
-        let bytes = self.to_bytes(path)?;
-        let mut file = temporary_beside(path)?;
-        file.write_all(&bytes).map_err(ZooError::io(path, "write"))?;
-        publish(file, path)
-    }
-
-    fn to_bytes(&self, path: &Path) -> Result<Vec<u8>, ZooError> {
-        let invalid = |error: String| ZooError::io(path, "encode")(std::io::Error::other(error));
-        let tensors = self.model.collect(None, Some(Box::new(BurnToPyTorchAdapter)), true);
-        let mut stored = Vec::with_capacity(tensors.len());
-        for tensor in tensors {
-            let name = self.model.published_name(&tensor.name).unwrap_or_else(|| tensor.name.clone());
-            let shape = tensor.shape.to_vec();
-            let bytes = tensor.into_bytes().map_err(|error| invalid(error.to_string()))?;
-            stored.push((name, shape, bytes));
-        }
-        let views = stored
-            .iter()
-            .map(|(name, shape, bytes)| {
-                Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes)?))
-            })
-            .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
-            .map_err(|error| invalid(error.to_string()))?;
-        let manifest = serde_json::to_string(&self.manifest).map_err(|error| invalid(error.to_string()))?;
-        let metadata = HashMap::from([(KEY.to_owned(), manifest)]);
-        safetensors::serialize(views, Some(metadata)).map_err(|error| invalid(error.to_string()))
+        write(&self.model, |name| self.model.published_name(name), &self.manifest, path)
     }
 
     /// Reads a package and builds its model on `device`.
@@ -149,8 +124,37 @@ impl Package {
     }
 }
 
-/// The manifest of a package, read without its weights.
-fn read_manifest(path: &Path) -> Result<Manifest, ZooError> {
+/// Writes the tensors of a model in PyTorch's layout, under published names where they have one, and what it says of itself.
+pub(crate) fn write<M: ModuleSnapshot>(
+    model: &M,
+    published_name: impl Fn(&str) -> Option<String>,
+    manifest: &impl Serialize,
+    path: &Path,
+) -> Result<(), ZooError> {
+    let invalid = |error: String| ZooError::io(path, "encode")(std::io::Error::other(error));
+    let tensors = model.collect(None, Some(Box::new(BurnToPyTorchAdapter)), true);
+    let mut stored = Vec::with_capacity(tensors.len());
+    for tensor in tensors {
+        let name = published_name(&tensor.name).unwrap_or_else(|| tensor.name.clone());
+        let shape = tensor.shape.to_vec();
+        let bytes = tensor.into_bytes().map_err(|error| invalid(error.to_string()))?;
+        stored.push((name, shape, bytes));
+    }
+    let views = stored
+        .iter()
+        .map(|(name, shape, bytes)| Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
+        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
+        .map_err(|error| invalid(error.to_string()))?;
+    let manifest = serde_json::to_string(manifest).map_err(|error| invalid(error.to_string()))?;
+    let metadata = HashMap::from([(KEY.to_owned(), manifest)]);
+    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|error| invalid(error.to_string()))?;
+    let mut file = temporary_beside(path)?;
+    file.write_all(&bytes).map_err(ZooError::io(path, "write"))?;
+    publish(file, path)
+}
+
+/// What a package says of itself, as JSON, read without its weights.
+pub(crate) fn read_metadata(path: &Path) -> Result<String, ZooError> {
     use std::io::Read;
     let foreign = |reason: String| ZooError::NotAPackage { path: path.to_owned(), reason };
     let mut file = File::open(path).map_err(ZooError::io(path, "read"))?;
@@ -170,7 +174,17 @@ fn read_manifest(path: &Path) -> Result<Manifest, ZooError> {
         .pointer(&format!("/__metadata__/{KEY}"))
         .and_then(serde_json::Value::as_str)
         .ok_or_else(|| foreign("it is a safetensors file without Firebrick's metadata".to_owned()))?;
-    let manifest: Manifest = serde_json::from_str(manifest)
+    Ok(manifest.to_owned())
+}
+
+/// The manifest of a package, read without its weights.
+fn read_manifest(path: &Path) -> Result<Manifest, ZooError> {
+    let foreign = |reason: String| ZooError::NotAPackage { path: path.to_owned(), reason };
+    let metadata = read_metadata(path)?;
+    if crate::table_package::is_of_a_table(&metadata) {
+        return Err(foreign("it is a model of tables, whose data is a CSV file, not images".to_owned()));
+    }
+    let manifest: Manifest = serde_json::from_str(&metadata)
         .map_err(|error| foreign(format!("its metadata is not a model package's ({error})")))?;
     if manifest.format > FORMAT {
         return Err(foreign(format!(
