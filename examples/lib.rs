@@ -1,1 +1,3 @@
-//! Programs against the library, one a file.
+//! Programs against the library, one a file, and what they draw with.
+
+pub mod chart;

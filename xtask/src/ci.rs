@@ -20,7 +20,11 @@ const EXAMPLES_PACKAGE: &str = "firebrick-examples";
 /// They are built with all backends, as the tests are, so let the arguments say which device to use.
 const EXAMPLES: &[(&str, &[&str])] = &[
     ("augment_preview", &[]),
+    ("cross_validation", &["5", "1", "10"]),
     ("custom_model", &["ndarray", "1", "320"]),
+    ("mlp_from_scratch", &["100"]),
+    ("regularizers", &["regularizers.png", "60"]),
+    ("tabular", &["60"]),
     ("transfer_learning", &["builtin:fashion", "1", "32"]),
 ];
 
