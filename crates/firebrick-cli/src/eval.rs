@@ -121,12 +121,12 @@ fn print(out: &mut impl Write, report: &Report, samples: &str) -> Result<()> {
     ] {
         writeln!(
             out,
-            "{name:<width$}     {:.4}  {:.4}  {:.4}  {}  {:.4}  {:>column$}",
+            "{name:<width$}     {:.4}  {:.4}  {:.4}  {}  {}  {:>column$}",
             average.precision,
             average.recall,
             average.f1,
             defined(average.roc_auc),
-            average.average_precision,
+            defined(average.average_precision),
             figures.samples
         )?;
     }

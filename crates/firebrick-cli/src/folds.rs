@@ -39,7 +39,11 @@ pub(crate) fn run(
             fold.validation.len()
         ));
         let folder = RunFolder::create(Some(&root.path().join(format!("fold-{number}"))), name)?;
+        let model = folder.model();
         let Some(figures) = train(folder, fold)? else {
+            if model.exists() {
+                root.keep();
+            }
             progress::line(&format!("stopped in fold {number}; {} folds are done", done.len()));
             return Ok(Ended::Interrupted);
         };

@@ -14,11 +14,12 @@ use firebrick::train::metrics::Regression;
 use firebrick::train::{
     Callback, EarlyStopping, EpochRecord, FitOptions, Flow, InMemory, Monitor, Numbers, SaveWeights, Scores,
     Stop, TrainError, WriteHistory, evaluate_regression, fit, fit_regression, predict, write_curves,
+    write_regression_curves,
 };
 use firebrick::zoo::{MlpSettings, TableManifest, TablePackage};
 
 use crate::Ended;
-use crate::choices::DataSource;
+use crate::choices::{DataSource, Weights};
 use crate::config::Config;
 use crate::folds;
 use crate::interrupt;
@@ -29,7 +30,9 @@ use crate::run_folder::RunFolder;
 const NAME: &str = "mlp";
 
 /// `firebrick train --data table.csv`.
-pub(crate) fn train(config: Config, started: Instant) -> Result<Ended> {
+pub(crate) fn train(mut config: Config, started: Instant) -> Result<Ended> {
+    // What is written is what was trained, not the model of images that is the default.
+    (config.model, config.weights) = (NAME.to_owned(), Weights::None);
     let DataSource::Folder(path) = &config.data else { bail!("data is not a .csv file") };
     let device = config.device.open()?;
     let table = Table::read(path, &TableLimits::default())?;
@@ -150,7 +153,10 @@ impl Run {
         };
         save(&outcome.network)?;
         outcome.history.write_csv(&folder.history())?;
-        write_curves(&outcome.history, &folder.curves())?;
+        match self.task {
+            Task::Classify => write_curves(&outcome.history, &folder.curves())?,
+            Task::Regress => write_regression_curves(&outcome.history, &folder.curves())?,
+        }
         match outcome.stop {
             Stop::NonFiniteLoss { epoch, loss, .. } => bail!(
                 "the loss became {loss} in epoch {epoch}; the last good weights are in {}. A lower --lr (now {:?}) usually helps",

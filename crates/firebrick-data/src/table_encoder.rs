@@ -487,6 +487,36 @@ mod tests {
         assert_eq!(serde_json::from_str::<TableEncoder>(&text).expect("JSON"), encoder);
     }
 
+    #[derive(Deserialize)]
+    struct Golden {
+        made_by: String,
+        csv: String,
+        train: usize,
+        names: Vec<String>,
+        inputs: Vec<Vec<f64>>,
+    }
+
+    /// Standardised numbers, indicators of what is missing, levels known and unknown.
+    #[test]
+    fn inputs_are_scikit_learns() {
+        let golden: Golden =
+            serde_json::from_str(include_str!("../tests/goldens/table.json")).expect("valid JSON");
+        let table = table(&golden.csv);
+        let train: Vec<usize> = (0..golden.train).collect();
+        let encoder = TableEncoder::fit(&table, &train, "target", Task::Classify, &[]).expect("fits");
+        assert_eq!(encoder.input_names(), golden.names, "made by: {}", golden.made_by);
+        let rows: Vec<usize> = (0..table.rows()).collect();
+        let inputs = encoder.inputs(&table, &rows).expect("the same table");
+        let mut largest: f64 = 0.0;
+        for (ours, theirs) in inputs.chunks(encoder.width()).zip(&golden.inputs) {
+            for (ours, theirs) in ours.iter().zip(theirs) {
+                largest = largest.max((f64::from(*ours) - theirs).abs() / theirs.abs().max(1.0));
+            }
+        }
+        // An input is an f32, whose rounding is 6e-8.
+        assert!(largest < 1e-7, "largest error {largest:e}, made by: {}", golden.made_by);
+    }
+
     #[test]
     fn another_table_may_have_other_columns_around_and_unknown_texts() {
         let encoder = TableEncoder::fit(

@@ -36,16 +36,34 @@ const PANELS: [Panel; 2] = [
 ///
 /// [`TrainError::Io`] naming the file.
 pub fn write_curves(history: &History, path: &Path) -> Result<(), TrainError> {
+    write_panels(history, &PANELS, path)
+}
+
+/// Draws loss and R² of training and validation, as [`write_curves`] does; what of R² is below 0 is cut off.
+///
+/// # Errors
+///
+/// [`TrainError::Io`] naming the file.
+pub fn write_regression_curves(history: &History, path: &Path) -> Result<(), TrainError> {
+    let [loss, explained] = PANELS;
+    write_panels(history, &[loss, Panel { title: "R²", ..explained }], path)
+}
+
+fn write_panels(history: &History, panels: &[Panel], path: &Path) -> Result<(), TrainError> {
     let mut svg = String::new();
-    draw(history, &mut svg)
+    draw(history, panels, &mut svg)
         .map_err(|error| TrainError::io(path, "draw")(std::io::Error::other(error.to_string())))?;
     write_atomically(path, svg.as_bytes())
 }
 
-fn draw<'a>(history: &History, svg: &'a mut String) -> Result<(), Box<dyn std::error::Error + 'a>> {
+fn draw<'a>(
+    history: &History,
+    panels: &[Panel],
+    svg: &'a mut String,
+) -> Result<(), Box<dyn std::error::Error + 'a>> {
     let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
-    for (area, panel) in root.split_evenly((1, PANELS.len())).iter().zip(&PANELS) {
+    for (area, panel) in root.split_evenly((1, panels.len())).iter().zip(panels) {
         draw_panel(history, panel, area)?;
     }
     root.present()?;
@@ -69,6 +87,8 @@ fn draw_panel<'a>(
     let (low, high) = if low <= high { (low, high) } else { (0.0, 1.0) };
     let margin = ((high - low) * 0.05).max(0.01);
     let top = panel.bound.map_or(high + margin, |bound| bound.min(high + margin));
+    let bottom = (low - margin).max(0.0);
+    let top = top.max(bottom + margin);
     let last = history.epochs.last().map_or(2, |record| record.epoch.max(2)) as f64;
 
     let mut chart = ChartBuilder::on(area)
@@ -76,7 +96,7 @@ fn draw_panel<'a>(
         .margin(12)
         .x_label_area_size(36)
         .y_label_area_size(52)
-        .build_cartesian_2d(1.0..last, (low - margin).max(0.0)..top)?;
+        .build_cartesian_2d(1.0..last, bottom..top)?;
     chart
         .configure_mesh()
         .x_desc("epoch")
@@ -127,6 +147,20 @@ mod tests {
             assert!(svg.contains(text), "{text} is missing");
         }
         assert!(svg.matches("<polyline").count() >= 4);
+    }
+
+    #[test]
+    fn a_regressions_curves_are_of_r2() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = folder.path().join("curves.svg");
+        let mut history = history(3);
+        for epoch in &mut history.epochs {
+            epoch.accuracy = -epoch.accuracy;
+            epoch.val_accuracy = Some(-2.0);
+        }
+        write_regression_curves(&history, &path).expect("drawn");
+        let svg = std::fs::read_to_string(&path).expect("written");
+        assert!(svg.contains("R²") && !svg.contains("Accuracy"));
     }
 
     #[test]

@@ -52,7 +52,7 @@ mod scores;
 
 pub use batches::{Batch, Batches};
 pub use callback::{BatchEnd, Callback, Flow, SaveWeights, TrainBegin, WriteHistory};
-pub use curves::write_curves;
+pub use curves::{write_curves, write_regression_curves};
 pub use device::DeviceChoice;
 pub use early_stopping::{EarlyStopping, Mode, Monitor};
 pub use error::TrainError;

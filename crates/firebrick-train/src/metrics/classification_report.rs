@@ -5,9 +5,12 @@ use serde::Serialize;
 use super::calibration::first_highest;
 use super::{
     Average, Calibration, ConfusionMatrix, KappaWeights, average_precision, average_precision_averaged,
-    refused, roc_auc, roc_auc_one_vs_rest, top_k_accuracy,
+    mean_over_classes, refused, roc_auc, roc_auc_one_vs_rest, top_k_accuracy,
 };
 use crate::TrainError;
+
+/// Most scores that are sorted together for a micro average.
+const MOST_IN_ONE_LIST: usize = 10_000_000;
 
 /// Figures of one class.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -37,10 +40,10 @@ pub struct AveragedFigures {
     pub recall: f64,
     /// See [`ConfusionMatrix::f_beta`].
     pub f1: f64,
-    /// See [`roc_auc_one_vs_rest`].
+    /// See [`roc_auc_one_vs_rest`]; none also for the micro average of more than ten million scores.
     pub roc_auc: Option<f64>,
-    /// See [`average_precision_averaged`].
-    pub average_precision: f64,
+    /// See [`average_precision_averaged`]; none for the micro average of more than ten million scores.
+    pub average_precision: Option<f64>,
 }
 
 /// How a classifier did.
@@ -90,16 +93,7 @@ impl ClassificationReport {
         }
         let taken: Vec<usize> = probabilities.iter().map(|row| first_highest(row)).collect();
         let confusion = ConfusionMatrix::new(labels, &taken, names.len())?;
-        let averaged = |average| {
-            Ok::<_, TrainError>(AveragedFigures {
-                precision: confusion.precision(average),
-                recall: confusion.recall(average),
-                f1: confusion.f_beta(1.0, average)?,
-                roc_auc: roc_auc_one_vs_rest(probabilities, labels, average)?,
-                average_precision: average_precision_averaged(probabilities, labels, average)?,
-            })
-        };
-        let classes = confusion
+        let classes: Vec<ClassReport> = confusion
             .figures()
             .into_iter()
             .enumerate()
@@ -117,6 +111,32 @@ impl ClassificationReport {
                 })
             })
             .collect::<Result<_, TrainError>>()?;
+        // Of each class once: a thousand classes are a thousand sorts.
+        let areas: Vec<Option<f64>> = classes.iter().map(|class| class.roc_auc).collect();
+        let precisions: Vec<Option<f64>> =
+            classes.iter().map(|class| Some(class.average_precision)).collect();
+        let supports: Vec<f64> = classes.iter().map(|class| class.support as f64).collect();
+        let scores = labels.len().saturating_mul(names.len());
+        let averaged = |average| {
+            let (roc_auc, average_precision) = match average {
+                Average::Micro if scores > MOST_IN_ONE_LIST => (None, None),
+                Average::Micro => (
+                    roc_auc_one_vs_rest(probabilities, labels, average)?,
+                    Some(average_precision_averaged(probabilities, labels, average)?),
+                ),
+                _ => (
+                    mean_over_classes(&areas, &supports, average),
+                    mean_over_classes(&precisions, &supports, average),
+                ),
+            };
+            Ok::<_, TrainError>(AveragedFigures {
+                precision: confusion.precision(average),
+                recall: confusion.recall(average),
+                f1: confusion.f_beta(1.0, average)?,
+                roc_auc,
+                average_precision,
+            })
+        };
         Ok(Self {
             samples: labels.len(),
             accuracy: confusion.accuracy(),

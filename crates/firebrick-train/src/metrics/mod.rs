@@ -27,6 +27,7 @@ mod regression;
 pub use calibration::{Calibration, CalibrationBin};
 pub use classification_report::{AveragedFigures, ClassReport, ClassificationReport};
 pub use confusion::{Average, ClassFigures, ConfusionMatrix, KappaWeights};
+use ranking::mean_over_classes;
 pub use ranking::{
     average_precision, average_precision_averaged, roc_auc, roc_auc_one_vs_one, roc_auc_one_vs_rest,
     softmax_rows, top_k_accuracy,

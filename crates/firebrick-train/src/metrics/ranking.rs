@@ -63,33 +63,31 @@ pub fn roc_auc_one_vs_rest(
             let (scores, positive) = flat(scores, labels);
             roc_auc(&scores, &positive)
         }
-        Average::Macro => {
-            let mut sum = 0.0;
+        Average::Macro | Average::Weighted => {
+            let mut areas = Vec::with_capacity(classes);
+            let mut supports = Vec::with_capacity(classes);
             for class in 0..classes {
                 let (scores, positive) = one_class(scores, labels, class);
-                match roc_auc(&scores, &positive)? {
-                    Some(area) => sum += area,
-                    None => return Ok(None),
-                }
+                areas.push(roc_auc(&scores, &positive)?);
+                supports.push(positive.iter().filter(|&&positive| positive).count() as f64);
             }
-            Ok(Some(sum / classes as f64))
-        }
-        Average::Weighted => {
-            let mut sum = 0.0;
-            for class in 0..classes {
-                let support = labels.iter().filter(|&&label| label == class).count();
-                if support == 0 {
-                    continue;
-                }
-                let (scores, positive) = one_class(scores, labels, class);
-                match roc_auc(&scores, &positive)? {
-                    Some(area) => sum += area * support as f64,
-                    None => return Ok(None),
-                }
-            }
-            Ok(Some(sum / labels.len() as f64))
+            Ok(mean_over_classes(&areas, &supports, average))
         }
     }
+}
+
+/// The plain mean of the classes' figures, or with `Average::Weighted` the one by their supports, to which a class without
+/// samples adds nothing. None if a figure that counts is.
+pub(super) fn mean_over_classes(figures: &[Option<f64>], supports: &[f64], average: Average) -> Option<f64> {
+    let (mut sum, mut weights) = (0.0, 0.0);
+    for (figure, &support) in figures.iter().zip(supports) {
+        let weight = if average == Average::Weighted { support } else { 1.0 };
+        if weight > 0.0 {
+            sum += weight * (*figure)?;
+            weights += weight;
+        }
+    }
+    Some(sum / weights)
 }
 
 /// AUROC of each pair of classes, averaged (`roc_auc_score(multi_class="ovo")`; Hand and Till 2001). Of a pair, the mean
@@ -143,15 +141,14 @@ pub fn average_precision_averaged(
         let (scores, positive) = flat(scores, labels);
         return average_precision(&scores, &positive);
     }
-    let (mut sum, mut weights) = (0.0, 0.0);
+    let (mut figures, mut supports) = (Vec::with_capacity(classes), Vec::with_capacity(classes));
     for class in 0..classes {
         let (of_class, positive) = one_class(scores, labels, class);
-        let support = positive.iter().filter(|&&positive| positive).count() as f64;
-        let weight = if average == Average::Weighted { support } else { 1.0 };
-        sum += weight * average_precision(&of_class, &positive)?;
-        weights += weight;
+        figures.push(Some(average_precision(&of_class, &positive)?));
+        supports.push(positive.iter().filter(|&&positive| positive).count() as f64);
     }
-    Ok(sum / weights)
+    // Every class has a figure and some class has a sample.
+    Ok(mean_over_classes(&figures, &supports, average).unwrap_or(0.0))
 }
 
 /// Share of samples whose class is among the `k` highest scores (`top_k_accuracy_score`). Of equal scores, the later
