@@ -2,61 +2,325 @@
 
 use std::str::FromStr;
 
-use burn::grad_clipping::GradientClippingConfig;
-use burn::optim::{ModuleOptimizer, RmsPropConfig};
+use burn::optim::ModuleOptimizer;
 use serde::{Deserialize, Serialize};
 
 use crate::OptimError;
+use crate::adadelta::Adadelta;
+use crate::adafactor::Adafactor;
+use crate::adagrad::AdaGrad;
 use crate::adam::Adam;
+use crate::adamax::Adamax;
+use crate::amsgrad::AmsGrad;
+use crate::lamb::Lamb;
+use crate::lars::Lars;
+use crate::lion::Lion;
+use crate::muon::Muon;
+use crate::nadam::NAdam;
+use crate::radam::RAdam;
+use crate::rmsprop::RmsProp;
+use crate::setting;
 use crate::sgd::Sgd;
 
 /// An optimizer and all its hyper-parameters but the learning rate, which belongs to the schedule.
+///
+/// As data it is a table whose `name` is one of [`NAMES`](Self::NAMES) (`{ name = "adamw", weight_decay = 0.05 }`), as text
+/// `name` or `name:key=value,key=value`. What is left out has the default that its field names; other keys are refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "snake_case", deny_unknown_fields)]
 pub enum OptimizerConfig {
     /// `v ← μ v + g`, `θ ← θ - η v` (PyTorch's form); with Nesterov `θ ← θ - η (g + μ v)`. Sutskever et al. 2013.
     Sgd {
-        /// μ, in `0..1`.
+        /// μ, in `0..1`; 0 by default (PyTorch, Keras).
+        #[serde(default)]
         momentum: f64,
-        /// Look ahead by one momentum step; needs `momentum > 0`.
+        /// Look ahead by one momentum step; needs `momentum > 0`; false by default (PyTorch, Keras).
+        #[serde(default)]
         nesterov: bool,
-        /// λ of the L2 term `λ θ` added to the gradient, at least 0.
+        /// λ of the L2 term `λ θ` added to the gradient, at least 0; 0 by default (PyTorch).
+        #[serde(default)]
         weight_decay: f64,
     },
     /// Adam: Kingma & Ba 2015 (arXiv:1412.6980), algorithm 1.
     Adam {
-        /// β₁ of the mean of gradients, in `0..1`.
+        /// β₁ of the mean of gradients, in `0..1`; 0.9 by default (PyTorch, Keras).
+        #[serde(default = "defaults::nine_tenths")]
         beta_1: f64,
-        /// β₂ of the mean of squared gradients, in `0..1`.
+        /// β₂ of the mean of squared gradients, in `0..1`; 0.999 by default (PyTorch, Keras).
+        #[serde(default = "defaults::second_moment")]
         beta_2: f64,
-        /// ε added to the root of the corrected second moment, greater than 0.
+        /// ε added to the root of the corrected second moment, greater than 0; 1e-7 by default (Keras; PyTorch has 1e-8).
+        #[serde(default = "defaults::epsilon_keras")]
         epsilon: f64,
     },
     /// Adam with decoupled weight decay: Loshchilov & Hutter 2019 (arXiv:1711.05101), algorithm 2.
+    #[serde(rename = "adamw", alias = "adam_w")]
     AdamW {
-        /// β₁ of the mean of gradients, in `0..1`.
+        /// β₁ of the mean of gradients, in `0..1`; 0.9 by default (PyTorch, Keras).
+        #[serde(default = "defaults::nine_tenths")]
         beta_1: f64,
-        /// β₂ of the mean of squared gradients, in `0..1`.
+        /// β₂ of the mean of squared gradients, in `0..1`; 0.999 by default (PyTorch, Keras).
+        #[serde(default = "defaults::second_moment")]
         beta_2: f64,
-        /// ε added to the root of the corrected second moment, greater than 0.
+        /// ε added to the root of the corrected second moment, greater than 0; 1e-8 by default (PyTorch; Keras has 1e-7).
+        #[serde(default = "defaults::epsilon_torch")]
         epsilon: f64,
-        /// λ: each step also does `θ ← θ - η λ θ`, at least 0.
+        /// λ of the decoupled decay: each step also does `θ ← θ - η λ θ`; at least 0, 0.01 (PyTorch; Keras has 0.004) by default.
+        #[serde(default = "defaults::hundredth")]
         weight_decay: f64,
     },
-    /// RMSprop: Tieleman & Hinton 2012, lecture 6.5.
-    RmsProp {
-        /// Share of the old mean of squared gradients that is kept, in `0..1`.
-        rho: f64,
-        /// Momentum on the scaled gradient, in `0..1`.
-        momentum: f64,
-        /// ε added to the root, greater than 0.
+    /// Adam with the greatest second moment so far: Reddi et al. 2018 (arXiv:1904.09237).
+    #[serde(rename = "amsgrad")]
+    AmsGrad {
+        /// β₁ of the mean of gradients, in `0..1`; 0.9 by default (PyTorch, Keras).
+        #[serde(default = "defaults::nine_tenths")]
+        beta_1: f64,
+        /// β₂ of the mean of squared gradients, in `0..1`; 0.999 by default (PyTorch, Keras).
+        #[serde(default = "defaults::second_moment")]
+        beta_2: f64,
+        /// ε added to the root of the corrected second moment, greater than 0; 1e-8 by default (PyTorch; Keras has 1e-7).
+        #[serde(default = "defaults::epsilon_torch")]
         epsilon: f64,
     },
+    /// Adam with the infinity norm, `u ← max(β₂ u, |g| + ε)`: Kingma & Ba 2015, algorithm 2.
+    Adamax {
+        /// β₁ of the mean of gradients, in `0..1`; 0.9 by default (PyTorch, Keras).
+        #[serde(default = "defaults::nine_tenths")]
+        beta_1: f64,
+        /// β₂ of the mean of squared gradients, in `0..1`; 0.999 by default (PyTorch, Keras).
+        #[serde(default = "defaults::second_moment")]
+        beta_2: f64,
+        /// ε added to `|g|`, greater than 0; 1e-8 by default (PyTorch; Keras adds 1e-7 to `u`).
+        #[serde(default = "defaults::epsilon_torch")]
+        epsilon: f64,
+    },
+    /// Adam with Nesterov momentum `μₜ = β₁ (1 - 0.96^(t ψ) / 2)`: Dozat 2016.
+    #[serde(rename = "nadam")]
+    NAdam {
+        /// β₁ of the mean of gradients, in `0..1`; 0.9 by default (PyTorch, Keras).
+        #[serde(default = "defaults::nine_tenths")]
+        beta_1: f64,
+        /// β₂ of the mean of squared gradients, in `0..1`; 0.999 by default (PyTorch, Keras).
+        #[serde(default = "defaults::second_moment")]
+        beta_2: f64,
+        /// ε added to the root of the corrected second moment, greater than 0; 1e-8 by default (PyTorch; Keras has 1e-7).
+        #[serde(default = "defaults::epsilon_torch")]
+        epsilon: f64,
+        /// ψ, at least 0; 0.004 by default (PyTorch; Keras has 1).
+        #[serde(default = "defaults::momentum_decay")]
+        momentum_decay: f64,
+    },
+    /// Rectified Adam: Liu et al. 2020 (arXiv:1908.03265), algorithm 2.
+    #[serde(rename = "radam")]
+    RAdam {
+        /// β₁ of the mean of gradients, in `0..1`; 0.9 by default (PyTorch, Keras).
+        #[serde(default = "defaults::nine_tenths")]
+        beta_1: f64,
+        /// β₂ of the mean of squared gradients, in `0.6..1` (below, the rectification never applies); 0.999 by default (PyTorch).
+        #[serde(default = "defaults::second_moment")]
+        beta_2: f64,
+        /// ε added to the root of the corrected second moment, greater than 0; 1e-8 by default (PyTorch; Keras has 1e-7).
+        #[serde(default = "defaults::epsilon_torch")]
+        epsilon: f64,
+    },
+    /// `s ← s + g²`, `θ ← θ - η g / √s`: Duchi et al. 2011.
+    #[serde(rename = "adagrad")]
+    AdaGrad {
+        /// `s` at the start, at least 0; 0 by default (PyTorch; Keras has 0.1).
+        #[serde(default)]
+        initial_accumulator: f64,
+        /// ε, greater than 0; 1e-10 by default (PyTorch; Keras has 1e-7).
+        #[serde(default = "defaults::epsilon_adagrad")]
+        epsilon: f64,
+        /// `√(s + ε)` as Keras instead of `√s + ε`; false by default (PyTorch).
+        #[serde(default)]
+        epsilon_in_root: bool,
+    },
+    /// `Δ = √(d + ε) / √(s + ε) · g` of running means of `g²` and `Δ²`: Zeiler 2012 (arXiv:1212.5701).
+    Adadelta {
+        /// Share of the old means that is kept, in `0..1`; 0.9 by default (PyTorch; Keras has 0.95).
+        #[serde(default = "defaults::nine_tenths")]
+        rho: f64,
+        /// ε in both roots, greater than 0; 1e-6 by default (PyTorch; Keras has 1e-7).
+        #[serde(default = "defaults::epsilon_millionth")]
+        epsilon: f64,
+    },
+    /// RMSprop: Tieleman & Hinton 2012, lecture 6.5.
+    #[serde(rename = "rmsprop", alias = "rms_prop")]
+    RmsProp {
+        /// Share of the old mean of squared gradients that is kept, in `0..1`; 0.9 by default (Keras; PyTorch has 0.99).
+        #[serde(default = "defaults::nine_tenths")]
+        rho: f64,
+        /// Momentum on the scaled gradient, in `0..1`; 0 by default (Keras, PyTorch).
+        #[serde(default)]
+        momentum: f64,
+        /// ε, greater than 0; 1e-7 by default (Keras; PyTorch has 1e-8).
+        #[serde(default = "defaults::epsilon_keras")]
+        epsilon: f64,
+        /// `√(v + ε)` and the rate inside the momentum, as Keras; false: `√v + ε` and the rate outside, as PyTorch; true by default (Keras).
+        #[serde(default = "defaults::yes")]
+        epsilon_in_root: bool,
+        /// Divide by the deviation, not the root mean square; false by default (Keras, PyTorch).
+        #[serde(default)]
+        centered: bool,
+    },
+    /// The sign of a blend of momentum and gradient: Chen et al. 2023 (arXiv:2302.06675), algorithm 2.
+    Lion {
+        /// Share of the momentum in the step, in `0..1`; 0.9 by default (paper, Keras).
+        #[serde(default = "defaults::nine_tenths")]
+        beta_1: f64,
+        /// Share of the old momentum that is kept, in `0..1`; 0.99 by default (paper, Keras).
+        #[serde(default = "defaults::lion_beta_2")]
+        beta_2: f64,
+        /// λ of the decoupled decay: each step also does `θ ← θ - η λ θ`; at least 0, 0 (Keras) by default.
+        #[serde(default)]
+        weight_decay: f64,
+    },
+    /// Adam with a trust ratio `‖θ‖ / ‖r + λ θ‖` per tensor: You et al. 2020 (arXiv:1904.00962), algorithm 2.
+    Lamb {
+        /// β₁ of the mean of gradients, in `0..1`; 0.9 by default (PyTorch, Keras).
+        #[serde(default = "defaults::nine_tenths")]
+        beta_1: f64,
+        /// β₂ of the mean of squared gradients, in `0..1`; 0.999 by default (PyTorch, Keras).
+        #[serde(default = "defaults::second_moment")]
+        beta_2: f64,
+        /// ε added to the root of the corrected second moment, greater than 0; 1e-6 by default (paper; Keras has 1e-7).
+        #[serde(default = "defaults::epsilon_millionth")]
+        epsilon: f64,
+        /// λ, inside the trust ratio; at least 0, 0 by default (paper: 0.01 for BERT).
+        #[serde(default)]
+        weight_decay: f64,
+    },
+    /// Momentum with a local rate `c ‖θ‖ / (‖g‖ + λ ‖θ‖)` per tensor: You et al. 2017 (arXiv:1708.03888), algorithm 1.
+    Lars {
+        /// Momentum, in `0..1`; 0.9 by default (paper).
+        #[serde(default = "defaults::nine_tenths")]
+        momentum: f64,
+        /// λ of the L2 term, at least 0; 1e-4 by default (the authors' Caffe and TensorFlow code).
+        #[serde(default = "defaults::lars_decay")]
+        weight_decay: f64,
+        /// c, greater than 0; 0.001 by default (paper).
+        #[serde(default = "defaults::lars_trust")]
+        trust_coefficient: f64,
+    },
+    /// Adam with a factored second moment and clipped steps: Shazeer & Stern 2018 (arXiv:1804.04235), in PyTorch's form.
+    Adafactor {
+        /// Exponent of `1 - t^d`, the share of the old second moment that is kept; at most 0, -0.8 by default (paper, PyTorch).
+        #[serde(default = "defaults::adafactor_decay")]
+        beta_2_decay: f64,
+        /// Least factor of the second moment, greater than 0; 2⁻²³ by default (PyTorch for f32; paper: 1e-30).
+        #[serde(default = "defaults::epsilon_f32")]
+        epsilon_1: f64,
+        /// Least size of a parameter that scales the rate, greater than 0; 1e-3 by default (paper, PyTorch).
+        #[serde(default = "defaults::thousandth")]
+        epsilon_2: f64,
+        /// Greatest root mean square of a step before the rate, greater than 0; 1 by default (paper, PyTorch).
+        #[serde(default = "defaults::one")]
+        clip_threshold: f64,
+        /// λ of the decoupled decay: each step also does `θ ← θ - η λ θ`; at least 0, 0 (PyTorch) by default.
+        #[serde(default)]
+        weight_decay: f64,
+    },
+    /// Momentum with orthogonal steps for matrices and kernels (`[out, in · ..]`), AdamW (0.9, 0.999, 1e-8) for vectors: Jordan et al. 2024.
+    Muon {
+        /// Share of the old mean gradient that is kept, in `0..1`; 0.95 by default (PyTorch).
+        #[serde(default = "defaults::muon_momentum")]
+        momentum: f64,
+        /// Blend the gradient in once more; true by default (PyTorch).
+        #[serde(default = "defaults::yes")]
+        nesterov: bool,
+        /// λ of the decoupled decay: each step also does `θ ← θ - η λ θ`; at least 0, 0.1 (PyTorch) by default.
+        #[serde(default = "defaults::tenth")]
+        weight_decay: f64,
+        /// Least norm that the step is divided by, greater than 0; 1e-7 by default (PyTorch).
+        #[serde(default = "defaults::epsilon_keras")]
+        epsilon: f64,
+        /// Newton-Schulz iterations, 1 to 99; 5 by default (PyTorch).
+        #[serde(default = "defaults::muon_steps")]
+        steps: usize,
+    },
+}
+
+/// The defaults that are no zero.
+mod defaults {
+    pub(super) const fn one() -> f64 {
+        1.0
+    }
+    pub(super) const fn nine_tenths() -> f64 {
+        0.9
+    }
+    pub(super) const fn tenth() -> f64 {
+        0.1
+    }
+    pub(super) const fn hundredth() -> f64 {
+        0.01
+    }
+    pub(super) const fn thousandth() -> f64 {
+        1e-3
+    }
+    pub(super) const fn second_moment() -> f64 {
+        0.999
+    }
+    pub(super) const fn lion_beta_2() -> f64 {
+        0.99
+    }
+    pub(super) const fn epsilon_torch() -> f64 {
+        1e-8
+    }
+    pub(super) const fn epsilon_keras() -> f64 {
+        1e-7
+    }
+    pub(super) const fn epsilon_millionth() -> f64 {
+        1e-6
+    }
+    pub(super) const fn epsilon_adagrad() -> f64 {
+        1e-10
+    }
+    pub(super) const fn epsilon_f32() -> f64 {
+        f32::EPSILON as f64
+    }
+    pub(super) const fn momentum_decay() -> f64 {
+        0.004
+    }
+    pub(super) const fn adafactor_decay() -> f64 {
+        -0.8
+    }
+    pub(super) const fn lars_decay() -> f64 {
+        1e-4
+    }
+    pub(super) const fn lars_trust() -> f64 {
+        1e-3
+    }
+    pub(super) const fn muon_momentum() -> f64 {
+        0.95
+    }
+    pub(super) const fn muon_steps() -> usize {
+        5
+    }
+    pub(super) const fn yes() -> bool {
+        true
+    }
 }
 
 impl OptimizerConfig {
     /// The names that [`FromStr`] knows.
-    pub const NAMES: [&'static str; 4] = ["adam", "adamw", "rmsprop", "sgd"];
+    pub const NAMES: [&'static str; 15] = [
+        "adadelta",
+        "adafactor",
+        "adagrad",
+        "adam",
+        "adamax",
+        "adamw",
+        "amsgrad",
+        "lamb",
+        "lars",
+        "lion",
+        "muon",
+        "nadam",
+        "radam",
+        "rmsprop",
+        "sgd",
+    ];
 
     /// Keras 3's `Adam`: β₁ 0.9, β₂ 0.999, ε 1e-7.
     pub const fn adam_keras() -> Self {
@@ -75,7 +339,7 @@ impl OptimizerConfig {
 
     /// Keras 3's `RMSprop`: ρ 0.9, momentum 0, ε 1e-7.
     pub const fn rmsprop_keras() -> Self {
-        Self::RmsProp { rho: 0.9, momentum: 0.0, epsilon: 1e-7 }
+        Self::RmsProp { rho: 0.9, momentum: 0.0, epsilon: 1e-7, epsilon_in_root: true, centered: false }
     }
 
     /// Plain stochastic gradient descent: no momentum, no decay.
@@ -97,9 +361,14 @@ impl OptimizerConfig {
             true => Ok(()),
             false => Err(OptimError::OutOfRange { field, value, range: "a number greater than 0" }),
         };
-        let decay = |value: f64| match value.is_finite() && value >= 0.0 {
+        let not_negative = |field, value: f64| match value.is_finite() && value >= 0.0 {
             true => Ok(()),
-            false => Err(OptimError::OutOfRange { field: "weight_decay", value, range: "at least 0" }),
+            false => Err(OptimError::OutOfRange { field, value, range: "a number of at least 0" }),
+        };
+        let adam = |beta_1, beta_2, epsilon| {
+            share("beta_1", beta_1)?;
+            share("beta_2", beta_2)?;
+            positive("epsilon", epsilon)
         };
         match *self {
             Self::Sgd { momentum, nesterov, weight_decay } => {
@@ -107,23 +376,71 @@ impl OptimizerConfig {
                 if nesterov {
                     positive("momentum (with nesterov)", momentum)?;
                 }
-                decay(weight_decay)
+                not_negative("weight_decay", weight_decay)
             }
-            Self::Adam { beta_1, beta_2, epsilon } => {
-                share("beta_1", beta_1)?;
-                share("beta_2", beta_2)?;
+            Self::Adam { beta_1, beta_2, epsilon }
+            | Self::AmsGrad { beta_1, beta_2, epsilon }
+            | Self::Adamax { beta_1, beta_2, epsilon } => adam(beta_1, beta_2, epsilon),
+            Self::AdamW { beta_1, beta_2, epsilon, weight_decay }
+            | Self::Lamb { beta_1, beta_2, epsilon, weight_decay } => {
+                adam(beta_1, beta_2, epsilon)?;
+                not_negative("weight_decay", weight_decay)
+            }
+            Self::NAdam { beta_1, beta_2, epsilon, momentum_decay } => {
+                adam(beta_1, beta_2, epsilon)?;
+                not_negative("momentum_decay", momentum_decay)
+            }
+            Self::RAdam { beta_1, beta_2, epsilon } => {
+                adam(beta_1, beta_2, epsilon)?;
+                // The longest average, 2 / (1 - β₂) - 1, must be above 4 for the rectification to be a number.
+                if beta_2 <= 0.6 {
+                    let range = "greater than 0.6 and less than 1";
+                    return Err(OptimError::OutOfRange { field: "beta_2", value: beta_2, range });
+                }
+                Ok(())
+            }
+            Self::AdaGrad { initial_accumulator, epsilon, .. } => {
+                not_negative("initial_accumulator", initial_accumulator)?;
                 positive("epsilon", epsilon)
             }
-            Self::AdamW { beta_1, beta_2, epsilon, weight_decay } => {
-                share("beta_1", beta_1)?;
-                share("beta_2", beta_2)?;
-                positive("epsilon", epsilon)?;
-                decay(weight_decay)
+            Self::Adadelta { rho, epsilon } => {
+                share("rho", rho)?;
+                positive("epsilon", epsilon)
             }
-            Self::RmsProp { rho, momentum, epsilon } => {
+            Self::RmsProp { rho, momentum, epsilon, .. } => {
                 share("rho", rho)?;
                 share("momentum", momentum)?;
                 positive("epsilon", epsilon)
+            }
+            Self::Lion { beta_1, beta_2, weight_decay } => {
+                share("beta_1", beta_1)?;
+                share("beta_2", beta_2)?;
+                not_negative("weight_decay", weight_decay)
+            }
+            Self::Lars { momentum, weight_decay, trust_coefficient } => {
+                share("momentum", momentum)?;
+                not_negative("weight_decay", weight_decay)?;
+                positive("trust_coefficient", trust_coefficient)
+            }
+            Self::Adafactor { beta_2_decay, epsilon_1, epsilon_2, clip_threshold, weight_decay } => {
+                if !beta_2_decay.is_finite() || beta_2_decay > 0.0 {
+                    let range = "a number of at most 0";
+                    return Err(OptimError::OutOfRange { field: "beta_2_decay", value: beta_2_decay, range });
+                }
+                positive("epsilon_1", epsilon_1)?;
+                positive("epsilon_2", epsilon_2)?;
+                positive("clip_threshold", clip_threshold)?;
+                not_negative("weight_decay", weight_decay)
+            }
+            Self::Muon { momentum, weight_decay, epsilon, steps, .. } => {
+                share("momentum", momentum)?;
+                not_negative("weight_decay", weight_decay)?;
+                positive("epsilon", epsilon)?;
+                if !(1..=99).contains(&steps) {
+                    let range = "1 to 99";
+                    return Err(OptimError::OutOfRange { field: "steps", value: steps as f64, range });
+                }
+                Ok(())
             }
         }
     }
@@ -135,7 +452,6 @@ impl OptimizerConfig {
     /// As [`validate`](Self::validate).
     pub fn init(&self) -> Result<ModuleOptimizer, OptimError> {
         self.validate()?;
-        const NO_CLIPPING: Option<GradientClippingConfig> = None;
         Ok(match *self {
             Self::Sgd { momentum, nesterov, weight_decay } => Sgd { momentum, nesterov, weight_decay }.into(),
             Self::Adam { beta_1, beta_2, epsilon } => {
@@ -144,14 +460,32 @@ impl OptimizerConfig {
             Self::AdamW { beta_1, beta_2, epsilon, weight_decay } => {
                 Adam { beta_1, beta_2, epsilon, weight_decay }.into()
             }
-            Self::RmsProp { rho, momentum, epsilon } => RmsPropConfig::new()
-                .with_alpha(rho as f32)
-                .with_momentum(momentum as f32)
-                .with_epsilon(epsilon as f32)
-                .with_centered(false)
-                .with_weight_decay(None)
-                .with_grad_clipping(NO_CLIPPING)
-                .init(),
+            Self::AmsGrad { beta_1, beta_2, epsilon } => AmsGrad { beta_1, beta_2, epsilon }.into(),
+            Self::Adamax { beta_1, beta_2, epsilon } => Adamax { beta_1, beta_2, epsilon }.into(),
+            Self::NAdam { beta_1, beta_2, epsilon, momentum_decay } => {
+                NAdam { beta_1, beta_2, epsilon, momentum_decay }.into()
+            }
+            Self::RAdam { beta_1, beta_2, epsilon } => RAdam { beta_1, beta_2, epsilon }.into(),
+            Self::AdaGrad { initial_accumulator, epsilon, epsilon_in_root } => {
+                AdaGrad { initial_accumulator, epsilon, epsilon_in_root }.into()
+            }
+            Self::Adadelta { rho, epsilon } => Adadelta { rho, epsilon }.into(),
+            Self::RmsProp { rho, momentum, epsilon, epsilon_in_root, centered } => {
+                RmsProp { rho, momentum, epsilon, epsilon_in_root, centered }.into()
+            }
+            Self::Lion { beta_1, beta_2, weight_decay } => Lion { beta_1, beta_2, weight_decay }.into(),
+            Self::Lamb { beta_1, beta_2, epsilon, weight_decay } => {
+                Lamb { beta_1, beta_2, epsilon, weight_decay }.into()
+            }
+            Self::Lars { momentum, weight_decay, trust_coefficient } => {
+                Lars { momentum, weight_decay, trust_coefficient }.into()
+            }
+            Self::Adafactor { beta_2_decay, epsilon_1, epsilon_2, clip_threshold, weight_decay } => {
+                Adafactor { beta_2_decay, epsilon_1, epsilon_2, clip_threshold, weight_decay }.into()
+            }
+            Self::Muon { momentum, nesterov, weight_decay, epsilon, steps } => {
+                Muon { momentum, nesterov, weight_decay, epsilon, steps }.into()
+            }
         })
     }
 }
@@ -159,15 +493,15 @@ impl OptimizerConfig {
 impl FromStr for OptimizerConfig {
     type Err = OptimError;
 
-    /// The optimizer of this name with its preset: Keras' for `adam` and `rmsprop`, PyTorch's for `adamw`, plain `sgd`.
-    fn from_str(name: &str) -> Result<Self, OptimError> {
-        match name {
-            "adam" => Ok(Self::adam_keras()),
-            "adamw" => Ok(Self::adamw_torch()),
-            "rmsprop" => Ok(Self::rmsprop_keras()),
-            "sgd" => Ok(Self::sgd()),
-            other => Err(OptimError::UnknownName(other.to_owned())),
+    /// `name` or `name:key=value,key=value`; what is left out has the default of its field.
+    fn from_str(text: &str) -> Result<Self, OptimError> {
+        let name = text.split(':').next().unwrap_or_default().trim();
+        if !Self::NAMES.contains(&name) {
+            return Err(OptimError::UnknownName(name.to_owned()));
         }
+        let config: Self = setting::parse("optimizer", text)?;
+        config.validate()?;
+        Ok(config)
     }
 }
 
@@ -311,6 +645,11 @@ mod tests {
 
     #[test]
     fn every_name_is_an_optimizer_and_others_are_refused() {
+        let preset = |text: &str| text.parse::<OptimizerConfig>().expect(text);
+        assert_eq!(preset("adam"), OptimizerConfig::adam_keras());
+        assert_eq!(preset("adamw"), OptimizerConfig::adamw_torch());
+        assert_eq!(preset("rmsprop"), OptimizerConfig::rmsprop_keras());
+        assert_eq!(preset("sgd"), OptimizerConfig::sgd());
         for name in OptimizerConfig::NAMES {
             name.parse::<OptimizerConfig>().expect(name).init().expect(name);
         }

@@ -13,6 +13,26 @@ pub enum OptimError {
         /// What would be right.
         range: &'static str,
     },
+    /// A setting of a schedule that does not go with its own range or the length of the run.
+    #[error("schedule setting `{field}` is {value}, it must be {range}")]
+    Schedule {
+        /// Name of the setting.
+        field: &'static str,
+        /// What was given.
+        value: f64,
+        /// What would be right.
+        range: String,
+    },
+    /// A line that chooses no member, or has a key or a value that the member does not take.
+    #[error("{what} `{text}`: {why}")]
+    Setting {
+        /// What was to be chosen.
+        what: &'static str,
+        /// What was given.
+        text: String,
+        /// The key or the value that is wrong, and what would be right.
+        why: String,
+    },
     /// A name that is no optimizer's.
     #[error("unknown optimizer `{0}`; there are {names}", names = crate::OptimizerConfig::NAMES.join(", "))]
     UnknownName(String),

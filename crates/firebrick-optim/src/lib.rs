@@ -1,7 +1,7 @@
 //! Optimizers with every hyper-parameter named: what acts on parameters and gradients.
 //!
-//! Adam, AdamW and SGD are this crate's own, with bias corrections in f64 and one pass over memory on the CPU; RMSprop is burn's,
-//! and all of them run in burn's `ModuleOptimizer`. Burn's defaults are neither Keras' nor PyTorch's (Adam's epsilon is 1e-5, RMSprop has
+//! The rules are this crate's own, with bias corrections in f64 (Adam, AdamW and SGD in one pass over memory on the CPU),
+//! each checked against PyTorch or Keras (`docs/optimization.md` has the table), and all of them run in burn's `ModuleOptimizer`. Burn's defaults are neither Keras' nor PyTorch's (Adam's epsilon is 1e-5, RMSprop has
 //! momentum 0.9), so nothing here relies on them: an [`OptimizerConfig`] holds every number, its presets
 //! say whose numbers they are, and [`OptimizerConfig::validate`] refuses one that makes no sense.
 //!
@@ -13,10 +13,29 @@
 //! # Ok::<(), firebrick_optim::OptimError>(())
 //! ```
 
+mod adadelta;
+mod adafactor;
+mod adagrad;
 mod adam;
+mod adamax;
+mod amsgrad;
 mod config;
 mod error;
+mod lamb;
+mod lars;
+mod lion;
+mod measure;
+mod muon;
+mod nadam;
+mod plateau;
+mod radam;
+mod rmsprop;
+mod schedule;
+mod setting;
 mod sgd;
+mod slots;
 
 pub use config::OptimizerConfig;
 pub use error::OptimError;
+pub use plateau::{ReduceOnPlateau, ReduceOnPlateauConfig};
+pub use schedule::ScheduleConfig;
