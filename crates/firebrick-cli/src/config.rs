@@ -1,11 +1,13 @@
 //! Settings of a training run: from flags, a TOML file, and defaults, in this order.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use firebrick::augment::ImageDataGenerator;
-use firebrick::optim::OptimizerConfig;
-use firebrick::train::DeviceChoice;
+use firebrick::optim::{OptimizerConfig, RateConfig};
+use firebrick::train::{DeviceChoice, FitOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::choices::{Augment, Column, Columns, DataSource, Freeze, Hidden, OnBadImage, TaskChoice, Weights};
@@ -82,8 +84,12 @@ settings! {
     batch_size: usize = 32, "N";
     /// Learning rate [default: 0.001]
     lr: f64 = 1e-3, "RATE";
-    /// Optimizer: adam, adamw, rmsprop or sgd [default: adam]
-    optimizer: String = "adam".to_owned(), "NAME";
+    /// Optimizer and its settings, e.g. adamw:weight_decay=0.05: adadelta, adafactor, adagrad, adam, adamax, adamw, amsgrad, lamb, lars,
+    /// lion, muon, nadam, radam, rmsprop or sgd [default: adam]
+    optimizer: String = "adam".to_owned(), "NAME[:KEY=VALUE,...]";
+    /// How the learning rate moves from step to step, e.g. cosine:warmup=100: constant, cosine, cosine_restarts, exponential, linear,
+    /// multi_step, noam, one_cycle, polynomial or step; or plateau:factor=0.5,patience=3, which watches val_loss [default: constant]
+    schedule: String = "constant".to_owned(), "NAME[:KEY=VALUE,...]";
     /// Random variation of the images: none, keras (rotation 40, shifts, shear and zoom 0.2, flips), or a TOML file
     /// of ImageDataGenerator's settings [default: none]
     augment: Augment = Augment::Named("none".to_owned()), "none|keras|FILE.toml";
@@ -182,6 +188,8 @@ impl Config {
         // TOML's whole numbers have a sign, and the configuration is written as TOML.
         ensure!(i64::try_from(self.seed).is_ok(), "seed is {}, it must be at most {}", self.seed, i64::MAX);
         self.optimizer()?.validate()?;
+        // How long the run is, only the loop knows; it checks again.
+        self.schedule()?.validate(usize::MAX)?;
         Ok(())
     }
 
@@ -216,6 +224,16 @@ impl Config {
     /// The optimizer with its preset.
     pub(crate) fn optimizer(&self) -> Result<OptimizerConfig> {
         Ok(self.optimizer.parse()?)
+    }
+
+    /// What moves the learning rate.
+    fn schedule(&self) -> Result<RateConfig> {
+        Ok(self.schedule.parse()?)
+    }
+
+    /// What the training loop is told.
+    pub(crate) fn fit_options(&self, stop: Arc<AtomicBool>) -> Result<FitOptions> {
+        Ok(FitOptions { epochs: self.epochs, learning_rate: self.lr, schedule: self.schedule()?, stop })
     }
 
     /// The augmentation; none where nothing is random and nothing is normalised otherwise.

@@ -12,8 +12,8 @@ use firebrick::data::{Fold, Table, TableEncoder, TableLimits, Target, Task};
 use firebrick::nn::ClassifierHead;
 use firebrick::train::metrics::Regression;
 use firebrick::train::{
-    Callback, EarlyStopping, EpochRecord, FitOptions, Flow, InMemory, Monitor, Numbers, SaveWeights, Scores,
-    Stop, TrainError, WriteHistory, evaluate_regression, fit, fit_regression, predict, write_curves,
+    Callback, EarlyStopping, EpochRecord, Flow, InMemory, Monitor, Numbers, SaveWeights, Scores, Stop,
+    TrainError, WriteHistory, evaluate_regression, fit, fit_regression, predict, write_curves,
     write_regression_curves,
 };
 use firebrick::zoo::{MlpSettings, TableManifest, TablePackage};
@@ -126,8 +126,7 @@ impl Run {
             .with_restore_best_weights(config.restore_best);
         let mut callbacks: [&mut dyn Callback<ClassifierHead>; 4] =
             [&mut tell, &mut history, &mut checkpoint, &mut early];
-        let options =
-            FitOptions { epochs: config.epochs, learning_rate: config.lr, stop: Arc::clone(&self.stop) };
+        let options = config.fit_options(Arc::clone(&self.stop))?;
         let optimizer = config.optimizer()?.init()?;
         let inputs = |rows: &[usize]| inputs(encoder, &self.table, rows, &self.device);
         let outcome = match &encoder.target {

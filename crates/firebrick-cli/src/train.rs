@@ -12,9 +12,9 @@ use firebrick::burn::tensor::Device;
 use firebrick::data::{DecodeLimits, FolderOptions, ImageFolder, Sample};
 use firebrick::nn::{ClassifierHead, Network};
 use firebrick::train::{
-    Batches, Callback, EarlyStopping, Extracted, FitOptions, ImageBatches, ImageOptions, ImageTransform,
-    Monitor, Outcome, SaveWeights, Stop, TrainError, WriteHistory, evaluate, extract, featurewise_statistics,
-    fit, write_curves,
+    Batches, Callback, EarlyStopping, Extracted, ImageBatches, ImageOptions, ImageTransform, Monitor,
+    Outcome, SaveWeights, Stop, TrainError, WriteHistory, evaluate, extract, featurewise_statistics, fit,
+    write_curves,
 };
 use firebrick::zoo::{Classifier, CreateOptions, Manifest, ModelSpec, Package, Provenance, find};
 
@@ -323,8 +323,7 @@ impl Run {
         let mut early = EarlyStopping::new(Monitor::ValLoss)
             .with_patience(if config.early_stopping == 0 { usize::MAX } else { config.early_stopping })
             .with_restore_best_weights(config.restore_best);
-        let options =
-            FitOptions { epochs: config.epochs, learning_rate: config.lr, stop: Arc::clone(&self.stop) };
+        let options = config.fit_options(Arc::clone(&self.stop))?;
         let training = Instant::now();
         let outcome = {
             let mut callbacks: [&mut dyn Callback<N>; 4] =

@@ -38,6 +38,20 @@ fn a_deep_network_learns_classes_and_is_used_as_it_was_learnt() {
     assert!(trained.stderr.contains("5 columns give 8 inputs; outputs: 3"), "{}", trained.stderr);
     assert_eq!(sandbox.listing("a"), ["config.toml", "curves.svg", "history.csv", "model.safetensors"]);
 
+    // Another optimizer with a schedule, whose rate is seen in the history; its configuration is enough to do it again.
+    let other = "train --data iris.csv --target species --epochs 20 --lr 0.01 --early-stopping 0 --device ndarray \
+        --optimizer sgd:momentum=0.9,nesterov=true --schedule cosine:warmup=60,end=0.1 --out c";
+    sandbox.run(other).succeeded();
+    let history = sandbox.text("c/history.csv");
+    let rate = |line: &str| line.split(',').nth(5).expect("a column").parse::<f64>().expect("a number");
+    let rates: Vec<f64> = history.lines().skip(1).map(rate).collect();
+    // Four steps an epoch: fifteen epochs up, five down.
+    let (up, down) = rates.split_at(15);
+    assert!(up.is_sorted_by(|a, b| a < b) && down.is_sorted_by(|a, b| a > b), "{rates:?}");
+    assert!((up[14] - 0.01 * 59.0 / 60.0).abs() < 1e-12 && down[4] < 0.0012, "{rates:?}");
+    sandbox.run("train --config c/config.toml --out d").succeeded();
+    assert!(sandbox.read("c/model.safetensors") == sandbox.read("d/model.safetensors"));
+
     // The same again, from the configuration that was written.
     sandbox.run("train --config a/config.toml --out b").succeeded();
     assert!(sandbox.read("a/model.safetensors") == sandbox.read("b/model.safetensors"));

@@ -36,4 +36,7 @@ pub enum OptimError {
     /// A name that is no optimizer's.
     #[error("unknown optimizer `{0}`; there are {names}", names = crate::OptimizerConfig::NAMES.join(", "))]
     UnknownName(String),
+    /// A name that is no schedule's.
+    #[error("unknown schedule `{0}`; there are {names}, plateau", names = crate::ScheduleConfig::NAMES.join(", "))]
+    UnknownSchedule(String),
 }

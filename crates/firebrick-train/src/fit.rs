@@ -7,6 +7,7 @@ use std::time::Instant;
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
 use firebrick_nn::{Network, cross_entropy};
+use firebrick_optim::RateConfig;
 
 use crate::evaluate::{Tally, argmax, evaluate, scalar};
 use crate::{BatchEnd, Batches, Callback, EpochRecord, Flow, History, TrainBegin, TrainError};
@@ -16,15 +17,17 @@ use crate::{BatchEnd, Batches, Callback, EpochRecord, Flow, History, TrainBegin,
 pub struct FitOptions {
     /// Number of epochs at most; 1 by default.
     pub epochs: usize,
-    /// Learning rate of every step; 1e-3 by default, as Keras' and PyTorch's Adam.
+    /// Learning rate that the schedule starts from; 1e-3 by default, as Keras' and PyTorch's Adam.
     pub learning_rate: f64,
+    /// How the rate moves; constant by default. A plateau watches the validation, or the training where there is none.
+    pub schedule: RateConfig,
     /// Set from outside to end after the step in progress.
     pub stop: Arc<AtomicBool>,
 }
 
 impl Default for FitOptions {
     fn default() -> Self {
-        Self { epochs: 1, learning_rate: 1e-3, stop: Arc::default() }
+        Self { epochs: 1, learning_rate: 1e-3, schedule: RateConfig::default(), stop: Arc::default() }
     }
 }
 
@@ -73,8 +76,8 @@ pub struct Outcome<N> {
 ///
 /// # Errors
 ///
-/// [`TrainError::OutOfRange`] for zero epochs or a learning rate that is negative or no number; whatever the
-/// batches or a callback give. A loss that is no number is an [`Outcome`], since its network is worth keeping.
+/// [`TrainError::OutOfRange`] for zero epochs or a learning rate that is negative or no number; [`TrainError::Optim`] for a
+/// schedule that does not go with the run; whatever the batches or a callback give. A loss that is no number is an [`Outcome`], since its network is worth keeping.
 pub fn fit<const D: usize, N: Network<D>>(
     network: N,
     mut optimizer: ModuleOptimizer,
@@ -89,6 +92,8 @@ pub fn fit<const D: usize, N: Network<D>>(
     for callback in callbacks.iter_mut() {
         callback.on_train_begin(&begin);
     }
+    let mut rate = options.schedule.init(options.learning_rate, options.epochs * begin.batches)?;
+    let mut last_rate = rate.now();
     let mut network = network.train();
     let mut history = History::default();
     let mut stop = Stop::Completed;
@@ -111,7 +116,9 @@ pub fn fit<const D: usize, N: Network<D>>(
                 break 'epochs;
             }
             let gradients = GradientsParams::from_grads(loss.backward(), &network);
-            network = optimizer.step(options.learning_rate, network, gradients);
+            last_rate = rate.now();
+            network = optimizer.step(last_rate, network, gradients);
+            rate.stepped();
 
             tally.add(&batch.labels, loss_value, &argmax(logits));
             let end = BatchEnd {
@@ -150,10 +157,14 @@ pub fn fit<const D: usize, N: Network<D>>(
             accuracy: tally.accuracy(),
             val_loss: measured.as_ref().map(|m| m.loss),
             val_accuracy: measured.as_ref().map(|m| m.accuracy),
-            lr: options.learning_rate,
+            lr: last_rate,
             seconds: started.elapsed().as_secs_f64(),
         };
         history.epochs.push(record);
+        rate.epoch_ended(
+            record.val_loss.unwrap_or(record.loss),
+            record.val_accuracy.unwrap_or(record.accuracy),
+        );
         let mut flow = Flow::Continue;
         for callback in callbacks.iter_mut() {
             if callback.on_epoch_end(&record, &snapshot)? == Flow::Stop {

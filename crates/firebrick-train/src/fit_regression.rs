@@ -90,8 +90,8 @@ fn check_output(width: usize) -> Result<(), TrainError> {
 ///
 /// # Errors
 ///
-/// [`TrainError::OutOfRange`] for zero epochs or a learning rate that is negative or no number; [`TrainError::Batches`] if the
-/// network has not one output; whatever a callback gives.
+/// [`TrainError::OutOfRange`] for zero epochs or a learning rate that is negative or no number; [`TrainError::Optim`] for a
+/// schedule that does not go with the run; [`TrainError::Batches`] if the network has not one output; whatever a callback gives.
 pub fn fit_regression<const D: usize, N: Network<D>>(
     network: N,
     mut optimizer: ModuleOptimizer,
@@ -111,6 +111,8 @@ pub fn fit_regression<const D: usize, N: Network<D>>(
     }
     let variance = train.variance();
     let explained = |mse: f64| if variance > 0.0 { 1.0 - mse / variance } else { 0.0 };
+    let mut rate = options.schedule.init(options.learning_rate, options.epochs * begin.batches)?;
+    let mut last_rate = rate.now();
     let mut network = network.train();
     let mut history = History::default();
     let mut stop = Stop::Completed;
@@ -133,7 +135,9 @@ pub fn fit_regression<const D: usize, N: Network<D>>(
                 break 'epochs;
             }
             let gradients = GradientsParams::from_grads(loss.backward(), &network);
-            network = optimizer.step(options.learning_rate, network, gradients);
+            last_rate = rate.now();
+            network = optimizer.step(last_rate, network, gradients);
+            rate.stepped();
 
             samples += batch.labels.len();
             sum += loss_value * batch.labels.len() as f64;
@@ -175,10 +179,14 @@ pub fn fit_regression<const D: usize, N: Network<D>>(
             accuracy: explained(loss),
             val_loss: measured.map(|m| m.mse),
             val_accuracy: measured.and_then(|m| m.r2),
-            lr: options.learning_rate,
+            lr: last_rate,
             seconds: started.elapsed().as_secs_f64(),
         };
         history.epochs.push(record);
+        rate.epoch_ended(
+            record.val_loss.unwrap_or(record.loss),
+            record.val_accuracy.unwrap_or(record.accuracy),
+        );
         let mut flow = Flow::Continue;
         for callback in callbacks.iter_mut() {
             if callback.on_epoch_end(&record, &snapshot)? == Flow::Stop {
