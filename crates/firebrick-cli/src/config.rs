@@ -1,12 +1,15 @@
 //! Settings of a training run: from flags, a TOML file, and defaults, in this order.
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use firebrick::augment::ImageDataGenerator;
-use firebrick::optim::{OptimizerConfig, RateConfig};
+use firebrick::burn::module::Module;
+use firebrick::burn::optim::ModuleOptimizer;
+use firebrick::optim::{GroupConfig, OptimError, OptimizerConfig, RateConfig, StepConfig};
 use firebrick::train::{DeviceChoice, FitOptions};
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +93,22 @@ settings! {
     /// How the learning rate moves from step to step, e.g. cosine:warmup=100: constant, cosine, cosine_restarts, exponential, linear,
     /// multi_step, noam, one_cycle, polynomial or step; or plateau:factor=0.5,patience=3, which watches val_loss [default: constant]
     schedule: String = "constant".to_owned(), "NAME[:KEY=VALUE,...]";
+    /// Clip gradients: value=C every entry, norm=C every tensor, global_norm=C all together [default: none]
+    clip: String = "none".to_owned(), "KIND=C";
+    /// Batches whose mean gradient is one step; as many as an epoch has for whole-set gradient descent [default: 1]
+    accumulate: usize = 1, "N";
+    /// Parameter groups: no_decay=true (biases and norms have no weight decay), layer_decay=D (a layer's rate is D times that of
+    /// the next one) [default: none]
+    groups: String = "none".to_owned(), "KEY=VALUE,...";
+    /// Regularise weights: l1=L, l2=L, max_norm=C, unit_norm=true, non_negative=true, only="PART OF A PATH"; and gradients: noise=N
+    /// [default: none]
+    regularize: String = "none".to_owned(), "KEY=VALUE,...";
+    /// Validate and keep averaged weights: ema=DECAY of every step, or swa=EPOCH from this epoch on [default: none]
+    average: String = "none".to_owned(), "ema=DECAY|swa=EPOCH";
+    /// Lookahead over the optimizer: k=STEPS,alpha=SHARE [default: none]
+    lookahead: String = "none".to_owned(), "KEY=VALUE,...";
+    /// Sharpness-aware minimisation with this radius, e.g. 0.05, in two passes a batch; 0 for none [default: 0]
+    sam: f64 = 0.0, "RADIUS";
     /// Random variation of the images: none, keras (rotation 40, shifts, shear and zoom 0.2, flips), or a TOML file
     /// of ImageDataGenerator's settings [default: none]
     augment: Augment = Augment::Named("none".to_owned()), "none|keras|FILE.toml";
@@ -190,6 +209,8 @@ impl Config {
         self.optimizer()?.validate()?;
         // How long the run is, only the loop knows; it checks again.
         self.schedule()?.validate(usize::MAX)?;
+        self.step()?.validate(self.epochs)?;
+        self.groups()?.check(&self.optimizer()?)?;
         Ok(())
     }
 
@@ -222,7 +243,7 @@ impl Config {
     }
 
     /// The optimizer with its preset.
-    pub(crate) fn optimizer(&self) -> Result<OptimizerConfig> {
+    fn optimizer(&self) -> Result<OptimizerConfig> {
         Ok(self.optimizer.parse()?)
     }
 
@@ -231,9 +252,37 @@ impl Config {
         Ok(self.schedule.parse()?)
     }
 
+    /// What comes between gradients and weights.
+    fn step(&self) -> Result<StepConfig> {
+        Ok(StepConfig {
+            accumulate: self.accumulate,
+            clip: unless_none(&self.clip)?,
+            regularize: unless_none(&self.regularize)?.unwrap_or_default(),
+            lookahead: unless_none(&self.lookahead)?,
+            sam: self.sam,
+            average: unless_none(&self.average)?,
+            seed: self.seed,
+        })
+    }
+
+    /// The optimizer of `network`, with a group for what has a decay or a rate of its own.
+    pub(crate) fn optimizer_of<M: Module>(&self, network: &M) -> Result<ModuleOptimizer> {
+        Ok(self.groups()?.init(&self.optimizer()?, network)?)
+    }
+
+    fn groups(&self) -> Result<GroupConfig> {
+        Ok(unless_none(&self.groups)?.unwrap_or_default())
+    }
+
     /// What the training loop is told.
     pub(crate) fn fit_options(&self, stop: Arc<AtomicBool>) -> Result<FitOptions> {
-        Ok(FitOptions { epochs: self.epochs, learning_rate: self.lr, schedule: self.schedule()?, stop })
+        Ok(FitOptions {
+            epochs: self.epochs,
+            learning_rate: self.lr,
+            schedule: self.schedule()?,
+            step: self.step()?,
+            stop,
+        })
     }
 
     /// The augmentation; none where nothing is random and nothing is normalised otherwise.
@@ -271,6 +320,11 @@ impl Config {
         }
         Ok(value)
     }
+}
+
+/// What `text` says, unless it is `none`.
+fn unless_none<T: FromStr<Err = OptimError>>(text: &str) -> Result<Option<T>, OptimError> {
+    if text == "none" { Ok(None) } else { text.parse().map(Some) }
 }
 
 /// Reads a file of settings; an underscore in a key is as good as a hyphen.

@@ -127,7 +127,7 @@ impl Run {
         let mut callbacks: [&mut dyn Callback<ClassifierHead>; 4] =
             [&mut tell, &mut history, &mut checkpoint, &mut early];
         let options = config.fit_options(Arc::clone(&self.stop))?;
-        let optimizer = config.optimizer()?.init()?;
+        let optimizer = config.optimizer_of(&model)?;
         let inputs = |rows: &[usize]| inputs(encoder, &self.table, rows, &self.device);
         let outcome = match &encoder.target {
             Target::Classify { .. } => {

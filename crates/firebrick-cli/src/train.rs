@@ -324,18 +324,12 @@ impl Run {
             .with_patience(if config.early_stopping == 0 { usize::MAX } else { config.early_stopping })
             .with_restore_best_weights(config.restore_best);
         let options = config.fit_options(Arc::clone(&self.stop))?;
+        let optimizer = config.optimizer_of(&network)?;
         let training = Instant::now();
         let outcome = {
             let mut callbacks: [&mut dyn Callback<N>; 4] =
                 [&mut bar, &mut write_history, &mut checkpoint, &mut early];
-            fit(
-                network,
-                config.optimizer()?.init()?,
-                train,
-                Some(&mut *validation),
-                &options,
-                &mut callbacks,
-            )?
+            fit(network, optimizer, train, Some(&mut *validation), &options, &mut callbacks)?
         };
         let training = training.elapsed();
         let best_epoch = early.best_epoch();

@@ -52,6 +52,25 @@ fn a_deep_network_learns_classes_and_is_used_as_it_was_learnt() {
     sandbox.run("train --config c/config.toml --out d").succeeded();
     assert!(sandbox.read("c/model.safetensors") == sandbox.read("d/model.safetensors"));
 
+    // Everything that comes between gradients and weights, for classes and for numbers; 120 rows are four batches, i.e. two steps.
+    let between = "--optimizer adamw:weight_decay=0.01 --groups no_decay=true,layer_decay=0.9 --clip global_norm=1 --accumulate 3 \
+        --regularize l1=1e-4,l2=1e-4,max_norm=4,noise=1e-4 --average ema=0.8 --lookahead k=3 --sam 0.05 --schedule plateau:patience=9";
+    for (out, task) in
+        [("e", "--target species"), ("f", "--target petal_width --task regress --without species")]
+    {
+        let train = format!(
+            "train --data iris.csv {task} --epochs 60 --lr 0.05 --device ndarray {between} --out {out}"
+        );
+        let trained = sandbox.run(&train).succeeded();
+        let figure = figure(&trained.stdout, if out == "e" { "Test accuracy" } else { "Test R2" });
+        assert!(figure > 0.85, "{}", trained.stdout);
+        let history = sandbox.text(&format!("{out}/history.csv"));
+        assert!(
+            history.starts_with("epoch,loss,accuracy,val_loss,val_accuracy,penalty,lr,seconds\n1,"),
+            "{history}"
+        );
+    }
+
     // The same again, from the configuration that was written.
     sandbox.run("train --config a/config.toml --out b").succeeded();
     assert!(sandbox.read("a/model.safetensors") == sandbox.read("b/model.safetensors"));

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use burn::optim::ModuleOptimizer;
+use burn::optim::{ModuleOptimizer, Optimizer};
 use serde::{Deserialize, Serialize};
 
 use crate::OptimError;
@@ -451,43 +451,99 @@ impl OptimizerConfig {
     ///
     /// As [`validate`](Self::validate).
     pub fn init(&self) -> Result<ModuleOptimizer, OptimError> {
+        struct Whole;
+        impl Build for Whole {
+            fn build<O: Optimizer>(self, rule: O) -> ModuleOptimizer {
+                rule.into()
+            }
+        }
         self.validate()?;
-        Ok(match *self {
-            Self::Sgd { momentum, nesterov, weight_decay } => Sgd { momentum, nesterov, weight_decay }.into(),
+        Ok(self.build(Whole))
+    }
+
+    /// Gives the rule itself to `with`.
+    pub(crate) fn build(&self, with: impl Build) -> ModuleOptimizer {
+        match *self {
+            Self::Sgd { momentum, nesterov, weight_decay } => {
+                with.build(Sgd { momentum, nesterov, weight_decay })
+            }
             Self::Adam { beta_1, beta_2, epsilon } => {
-                Adam { beta_1, beta_2, epsilon, weight_decay: 0.0 }.into()
+                with.build(Adam { beta_1, beta_2, epsilon, weight_decay: 0.0 })
             }
             Self::AdamW { beta_1, beta_2, epsilon, weight_decay } => {
-                Adam { beta_1, beta_2, epsilon, weight_decay }.into()
+                with.build(Adam { beta_1, beta_2, epsilon, weight_decay })
             }
-            Self::AmsGrad { beta_1, beta_2, epsilon } => AmsGrad { beta_1, beta_2, epsilon }.into(),
-            Self::Adamax { beta_1, beta_2, epsilon } => Adamax { beta_1, beta_2, epsilon }.into(),
+            Self::AmsGrad { beta_1, beta_2, epsilon } => with.build(AmsGrad { beta_1, beta_2, epsilon }),
+            Self::Adamax { beta_1, beta_2, epsilon } => with.build(Adamax { beta_1, beta_2, epsilon }),
             Self::NAdam { beta_1, beta_2, epsilon, momentum_decay } => {
-                NAdam { beta_1, beta_2, epsilon, momentum_decay }.into()
+                with.build(NAdam { beta_1, beta_2, epsilon, momentum_decay })
             }
-            Self::RAdam { beta_1, beta_2, epsilon } => RAdam { beta_1, beta_2, epsilon }.into(),
+            Self::RAdam { beta_1, beta_2, epsilon } => with.build(RAdam { beta_1, beta_2, epsilon }),
             Self::AdaGrad { initial_accumulator, epsilon, epsilon_in_root } => {
-                AdaGrad { initial_accumulator, epsilon, epsilon_in_root }.into()
+                with.build(AdaGrad { initial_accumulator, epsilon, epsilon_in_root })
             }
-            Self::Adadelta { rho, epsilon } => Adadelta { rho, epsilon }.into(),
+            Self::Adadelta { rho, epsilon } => with.build(Adadelta { rho, epsilon }),
             Self::RmsProp { rho, momentum, epsilon, epsilon_in_root, centered } => {
-                RmsProp { rho, momentum, epsilon, epsilon_in_root, centered }.into()
+                with.build(RmsProp { rho, momentum, epsilon, epsilon_in_root, centered })
             }
-            Self::Lion { beta_1, beta_2, weight_decay } => Lion { beta_1, beta_2, weight_decay }.into(),
+            Self::Lion { beta_1, beta_2, weight_decay } => with.build(Lion { beta_1, beta_2, weight_decay }),
             Self::Lamb { beta_1, beta_2, epsilon, weight_decay } => {
-                Lamb { beta_1, beta_2, epsilon, weight_decay }.into()
+                with.build(Lamb { beta_1, beta_2, epsilon, weight_decay })
             }
             Self::Lars { momentum, weight_decay, trust_coefficient } => {
-                Lars { momentum, weight_decay, trust_coefficient }.into()
+                with.build(Lars { momentum, weight_decay, trust_coefficient })
             }
             Self::Adafactor { beta_2_decay, epsilon_1, epsilon_2, clip_threshold, weight_decay } => {
-                Adafactor { beta_2_decay, epsilon_1, epsilon_2, clip_threshold, weight_decay }.into()
+                with.build(Adafactor { beta_2_decay, epsilon_1, epsilon_2, clip_threshold, weight_decay })
             }
             Self::Muon { momentum, nesterov, weight_decay, epsilon, steps } => {
-                Muon { momentum, nesterov, weight_decay, epsilon, steps }.into()
+                with.build(Muon { momentum, nesterov, weight_decay, epsilon, steps })
             }
-        })
+        }
     }
+
+    /// The name by which [`FromStr`] knows it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Sgd { .. } => "sgd",
+            Self::Adam { .. } => "adam",
+            Self::AdamW { .. } => "adamw",
+            Self::AmsGrad { .. } => "amsgrad",
+            Self::Adamax { .. } => "adamax",
+            Self::NAdam { .. } => "nadam",
+            Self::RAdam { .. } => "radam",
+            Self::AdaGrad { .. } => "adagrad",
+            Self::Adadelta { .. } => "adadelta",
+            Self::RmsProp { .. } => "rmsprop",
+            Self::Lion { .. } => "lion",
+            Self::Lamb { .. } => "lamb",
+            Self::Lars { .. } => "lars",
+            Self::Adafactor { .. } => "adafactor",
+            Self::Muon { .. } => "muon",
+        }
+    }
+
+    /// The same without weight decay; none where the rule has no such setting.
+    #[must_use]
+    pub fn without_decay(&self) -> Option<Self> {
+        let mut config = self.clone();
+        match &mut config {
+            Self::Sgd { weight_decay, .. }
+            | Self::AdamW { weight_decay, .. }
+            | Self::Lion { weight_decay, .. }
+            | Self::Lamb { weight_decay, .. }
+            | Self::Lars { weight_decay, .. }
+            | Self::Adafactor { weight_decay, .. }
+            | Self::Muon { weight_decay, .. } => *weight_decay = 0.0,
+            _ => return None,
+        }
+        Some(config)
+    }
+}
+
+/// Makes something of the rule that a configuration stands for.
+pub(crate) trait Build {
+    fn build<O: Optimizer>(self, rule: O) -> ModuleOptimizer;
 }
 
 impl FromStr for OptimizerConfig {

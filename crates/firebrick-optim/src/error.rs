@@ -23,6 +23,31 @@ pub enum OptimError {
         /// What would be right.
         range: String,
     },
+    /// A regulariser outside its range.
+    #[error("regularize setting `{field}` is {value}, it must be {range}")]
+    Regularize {
+        /// Name of the setting.
+        field: &'static str,
+        /// What was given.
+        value: f64,
+        /// What would be right.
+        range: &'static str,
+    },
+    /// An average of weights that does not go with its range or the length of the run.
+    #[error("`{field}` is {value}, it must be {range}")]
+    Average {
+        /// Name of the setting.
+        field: &'static str,
+        /// What was given.
+        value: f64,
+        /// What would be right.
+        range: String,
+    },
+    /// `no_decay` with an optimizer that has no weight decay.
+    #[error(
+        "groups setting `no_decay` is true, but the optimizer `{0}` has no weight decay; use adamw, sgd, lion, lamb, lars, adafactor or muon"
+    )]
+    NoDecay(&'static str),
     /// A line that chooses no member, or has a key or a value that the member does not take.
     #[error("{what} `{text}`: {why}")]
     Setting {

@@ -13,31 +13,48 @@
 //! # Ok::<(), firebrick_optim::OptimError>(())
 //! ```
 
+mod accumulator;
 mod adadelta;
 mod adafactor;
 mod adagrad;
 mod adam;
 mod adamax;
 mod amsgrad;
+mod average;
+mod clip;
 mod config;
 mod error;
+mod gradients;
+mod groups;
 mod lamb;
 mod lars;
 mod lion;
+mod lookahead;
 mod measure;
 mod muon;
 mod nadam;
 mod plateau;
 mod radam;
 mod rate;
+mod regularize;
 mod rmsprop;
+mod sam;
 mod schedule;
 mod setting;
 mod sgd;
 mod slots;
+mod stepper;
 
+pub use accumulator::Accumulator;
+pub use average::AverageConfig;
+pub use clip::Clip;
 pub use config::OptimizerConfig;
 pub use error::OptimError;
+pub use groups::GroupConfig;
+pub use lookahead::LookaheadConfig;
 pub use plateau::{ReduceOnPlateau, ReduceOnPlateauConfig};
 pub use rate::{Rate, RateConfig};
+pub use regularize::RegularizeConfig;
+pub use sam::sam_ascent;
 pub use schedule::ScheduleConfig;
+pub use stepper::{StepConfig, Stepper};

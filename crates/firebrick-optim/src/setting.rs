@@ -1,4 +1,4 @@
-//! A choice written in one line: `name` or `name:key=value,key=value`.
+//! A choice written in one line: `name`, `name:key=value,key=value`, or `key=value,key=value` alone.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -17,6 +17,33 @@ pub(crate) fn parse_with<T: DeserializeOwned>(
     change: impl FnOnce(&mut Map<String, Value>),
 ) -> Result<T, OptimError> {
     let (name, rest) = text.split_once(':').unwrap_or((text, ""));
+    let mut map = table(what, text, rest)?;
+    if map.insert("name".to_owned(), name.trim().into()).is_some() {
+        return Err(wrong(what, text, "`name` is given twice"));
+    }
+    change(&mut map);
+    read(what, text, map)
+}
+
+/// The `T` whose fields `text` gives; `what` is said in errors.
+pub(crate) fn parse_fields<T: DeserializeOwned>(what: &'static str, text: &str) -> Result<T, OptimError> {
+    read(what, text, table(what, text, text)?)
+}
+
+fn wrong(what: &'static str, text: &str, why: impl Into<String>) -> OptimError {
+    OptimError::Setting { what, text: text.to_owned(), why: why.into() }
+}
+
+fn read<T: DeserializeOwned>(
+    what: &'static str,
+    text: &str,
+    map: Map<String, Value>,
+) -> Result<T, OptimError> {
+    serde_json::from_value(map.into()).map_err(|error| wrong(what, text, error.to_string()))
+}
+
+/// The `key=value` of `pairs`, a part of `text`.
+fn table(what: &'static str, text: &str, pairs: &str) -> Result<Map<String, Value>, OptimError> {
     let mut map = Map::new();
     let mut depth = 0;
     // A comma within brackets belongs to a list.
@@ -28,10 +55,9 @@ pub(crate) fn parse_with<T: DeserializeOwned>(
         };
         letter == ',' && depth == 0
     };
-    for pair in rest.split(separates).map(str::trim).filter(|pair| !pair.is_empty()) {
-        let wrong = |why: &str| OptimError::Setting { what, text: text.to_owned(), why: why.to_owned() };
+    for pair in pairs.split(separates).map(str::trim).filter(|pair| !pair.is_empty()) {
         let (key, value) =
-            pair.split_once('=').ok_or_else(|| wrong(&format!("`{pair}` is not `key=value`")))?;
+            pair.split_once('=').ok_or_else(|| wrong(what, text, format!("`{pair}` is not `key=value`")))?;
         let (key, value) = (key.trim(), value.trim());
         let value: Value = serde_json::from_str(value)
             .or_else(|error| {
@@ -40,17 +66,12 @@ pub(crate) fn parse_with<T: DeserializeOwned>(
                 number.map(Value::from).ok_or(error)
             })
             .map_err(|_| {
-                wrong(&format!("`{key}` is `{value}`, it must be a number, a list of numbers, true or false"))
+                let right = "a number, a list of numbers, true or false";
+                wrong(what, text, format!("`{key}` is `{value}`, it must be {right}"))
             })?;
-        if key == "name" || map.insert(key.to_owned(), value).is_some() {
-            return Err(wrong(&format!("`{key}` is given twice")));
+        if map.insert(key.to_owned(), value).is_some() {
+            return Err(wrong(what, text, format!("`{key}` is given twice")));
         }
     }
-    map.insert("name".to_owned(), name.trim().into());
-    change(&mut map);
-    serde_json::from_value(map.into()).map_err(|error| OptimError::Setting {
-        what,
-        text: text.to_owned(),
-        why: error.to_string(),
-    })
+    Ok(map)
 }

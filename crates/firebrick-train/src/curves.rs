@@ -131,6 +131,7 @@ mod tests {
             accuracy: 1.0 - 0.9 / epoch as f64,
             val_loss: Some(2.2 / epoch as f64),
             val_accuracy: Some(1.0 - 0.95 / epoch as f64),
+            penalty: None,
             lr: 1e-3,
             seconds: 1.0,
         };

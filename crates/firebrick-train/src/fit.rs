@@ -7,7 +7,7 @@ use std::time::Instant;
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
 use firebrick_nn::{Network, cross_entropy};
-use firebrick_optim::RateConfig;
+use firebrick_optim::{RateConfig, StepConfig, Stepper, sam_ascent};
 
 use crate::evaluate::{Tally, argmax, evaluate, scalar};
 use crate::{BatchEnd, Batches, Callback, EpochRecord, Flow, History, TrainBegin, TrainError};
@@ -21,13 +21,21 @@ pub struct FitOptions {
     pub learning_rate: f64,
     /// How the rate moves; constant by default. A plateau watches the validation, or the training where there is none.
     pub schedule: RateConfig,
+    /// What happens to gradients before the optimizer's rule, and to weights after it; nothing by default.
+    pub step: StepConfig,
     /// Set from outside to end after the step in progress.
     pub stop: Arc<AtomicBool>,
 }
 
 impl Default for FitOptions {
     fn default() -> Self {
-        Self { epochs: 1, learning_rate: 1e-3, schedule: RateConfig::default(), stop: Arc::default() }
+        Self {
+            epochs: 1,
+            learning_rate: 1e-3,
+            schedule: RateConfig::default(),
+            step: StepConfig::default(),
+            stop: Arc::default(),
+        }
     }
 }
 
@@ -77,10 +85,10 @@ pub struct Outcome<N> {
 /// # Errors
 ///
 /// [`TrainError::OutOfRange`] for zero epochs or a learning rate that is negative or no number; [`TrainError::Optim`] for a
-/// schedule that does not go with the run; whatever the batches or a callback give. A loss that is no number is an [`Outcome`], since its network is worth keeping.
+/// schedule or a step that does not go with the run; whatever the batches or a callback give. A loss that is no number is an [`Outcome`], since its network is worth keeping.
 pub fn fit<const D: usize, N: Network<D>>(
     network: N,
-    mut optimizer: ModuleOptimizer,
+    optimizer: ModuleOptimizer,
     train: &mut dyn Batches<D>,
     mut validation: Option<&mut dyn Batches<D>>,
     options: &FitOptions,
@@ -92,8 +100,7 @@ pub fn fit<const D: usize, N: Network<D>>(
     for callback in callbacks.iter_mut() {
         callback.on_train_begin(&begin);
     }
-    let mut rate = options.schedule.init(options.learning_rate, options.epochs * begin.batches)?;
-    let mut last_rate = rate.now();
+    let mut stepper = options.stepper(optimizer, begin.batches)?;
     let mut network = network.train();
     let mut history = History::default();
     let mut stop = Stop::Completed;
@@ -115,10 +122,14 @@ pub fn fit<const D: usize, N: Network<D>>(
                 network = before.train();
                 break 'epochs;
             }
-            let gradients = GradientsParams::from_grads(loss.backward(), &network);
-            last_rate = rate.now();
-            network = optimizer.step(last_rate, network, gradients);
-            rate.stepped();
+            let mut gradients = GradientsParams::from_grads(loss.backward(), &network);
+            if let Some(rho) = stepper.sam() {
+                let steepest = sam_ascent(network.clone(), &mut gradients, rho);
+                let logits = steepest.forward(Tensor::from_inner(batch.inputs.clone()));
+                let loss = cross_entropy(logits.clone(), batch.targets(&logits.device()));
+                gradients = GradientsParams::from_grads(loss.backward(), &steepest);
+            }
+            network = stepper.add(network, gradients, batch.labels.len());
 
             tally.add(&batch.labels, loss_value, &argmax(logits));
             let end = BatchEnd {
@@ -141,7 +152,8 @@ pub fn fit<const D: usize, N: Network<D>>(
             return Err(TrainError::Batches("there are no samples to train on".to_owned()));
         }
 
-        let snapshot = network.valid();
+        network = stepper.end_epoch(network, epoch);
+        let snapshot = stepper.averaged(&network);
         let measured = match validation.as_deref_mut() {
             Some(validation) => Some(evaluate(&snapshot, validation)?),
             None => None,
@@ -157,14 +169,13 @@ pub fn fit<const D: usize, N: Network<D>>(
             accuracy: tally.accuracy(),
             val_loss: measured.as_ref().map(|m| m.loss),
             val_accuracy: measured.as_ref().map(|m| m.accuracy),
-            lr: last_rate,
+            penalty: stepper.penalty(&network),
+            lr: stepper.last_rate(),
             seconds: started.elapsed().as_secs_f64(),
         };
         history.epochs.push(record);
-        rate.epoch_ended(
-            record.val_loss.unwrap_or(record.loss),
-            record.val_accuracy.unwrap_or(record.accuracy),
-        );
+        stepper
+            .observe(record.val_loss.unwrap_or(record.loss), record.val_accuracy.unwrap_or(record.accuracy));
         let mut flow = Flow::Continue;
         for callback in callbacks.iter_mut() {
             if callback.on_epoch_end(&record, &snapshot)? == Flow::Stop {
@@ -181,11 +192,23 @@ pub fn fit<const D: usize, N: Network<D>>(
         }
     }
 
-    let mut network = network.valid();
+    let mut network = match stop {
+        // What was restored is good, an average may not be.
+        Stop::NonFiniteLoss { .. } => network.valid(),
+        _ => stepper.averaged(&network),
+    };
     for callback in callbacks.iter_mut() {
         network = callback.on_train_end(network);
     }
     Ok(Outcome { network, history, stop })
+}
+
+impl FitOptions {
+    /// What takes the steps of a run with `batches` batches an epoch.
+    pub(crate) fn stepper(&self, optimizer: ModuleOptimizer, batches: usize) -> Result<Stepper, TrainError> {
+        let rate = self.schedule.init(self.learning_rate, self.step.steps(self.epochs, batches))?;
+        Ok(Stepper::new(optimizer, rate, &self.step, self.epochs)?)
+    }
 }
 
 pub(crate) fn check(options: &FitOptions) -> Result<(), TrainError> {

@@ -6,6 +6,7 @@ use std::time::Instant;
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Tensor, TensorData};
 use firebrick_nn::Network;
+use firebrick_optim::sam_ascent;
 
 use crate::evaluate::{floats, scalar};
 use crate::fit::check;
@@ -94,7 +95,7 @@ fn check_output(width: usize) -> Result<(), TrainError> {
 /// schedule that does not go with the run; [`TrainError::Batches`] if the network has not one output; whatever a callback gives.
 pub fn fit_regression<const D: usize, N: Network<D>>(
     network: N,
-    mut optimizer: ModuleOptimizer,
+    optimizer: ModuleOptimizer,
     train: &mut Numbers<D>,
     mut validation: Option<&mut Numbers<D>>,
     options: &FitOptions,
@@ -111,8 +112,7 @@ pub fn fit_regression<const D: usize, N: Network<D>>(
     }
     let variance = train.variance();
     let explained = |mse: f64| if variance > 0.0 { 1.0 - mse / variance } else { 0.0 };
-    let mut rate = options.schedule.init(options.learning_rate, options.epochs * begin.batches)?;
-    let mut last_rate = rate.now();
+    let mut stepper = options.stepper(optimizer, begin.batches)?;
     let mut network = network.train();
     let mut history = History::default();
     let mut stop = Stop::Completed;
@@ -123,21 +123,26 @@ pub fn fit_regression<const D: usize, N: Network<D>>(
         let (mut samples, mut sum) = (0, 0.0);
         for (batch_index, batch) in train.batches.epoch(epoch - 1).enumerate() {
             let batch = batch?;
-            let outputs = network.forward(Tensor::from_inner(batch.inputs));
+            let inputs = Tensor::from_inner(batch.inputs);
+            let outputs = network.forward(inputs.clone());
             check_output(outputs.dims()[1])?;
             let targets: Vec<f32> = batch.labels.iter().map(|&place| train.targets[place]).collect();
             let targets = TensorData::new(targets, [batch.labels.len(), 1]);
-            let loss = (outputs.clone() - Tensor::from_data(targets, &outputs.device())).square().mean();
+            let targets = Tensor::from_data(targets, &outputs.device());
+            let loss = (outputs - targets.clone()).square().mean();
             let loss_value = scalar(loss.clone());
             if !loss_value.is_finite() {
                 stop = Stop::NonFiniteLoss { epoch, batch: Some(batch_index + 1), loss: loss_value };
                 network = before.train();
                 break 'epochs;
             }
-            let gradients = GradientsParams::from_grads(loss.backward(), &network);
-            last_rate = rate.now();
-            network = optimizer.step(last_rate, network, gradients);
-            rate.stepped();
+            let mut gradients = GradientsParams::from_grads(loss.backward(), &network);
+            if let Some(rho) = stepper.sam() {
+                let steepest = sam_ascent(network.clone(), &mut gradients, rho);
+                let loss = (steepest.forward(inputs) - targets).square().mean();
+                gradients = GradientsParams::from_grads(loss.backward(), &steepest);
+            }
+            network = stepper.add(network, gradients, batch.labels.len());
 
             samples += batch.labels.len();
             sum += loss_value * batch.labels.len() as f64;
@@ -159,7 +164,8 @@ pub fn fit_regression<const D: usize, N: Network<D>>(
             }
         }
 
-        let snapshot = network.valid();
+        network = stepper.end_epoch(network, epoch);
+        let snapshot = stepper.averaged(&network);
         let measured = match validation.as_deref_mut() {
             Some(validation) => {
                 let (truth, told) = evaluate_regression(&snapshot, validation)?;
@@ -179,14 +185,13 @@ pub fn fit_regression<const D: usize, N: Network<D>>(
             accuracy: explained(loss),
             val_loss: measured.map(|m| m.mse),
             val_accuracy: measured.and_then(|m| m.r2),
-            lr: last_rate,
+            penalty: stepper.penalty(&network),
+            lr: stepper.last_rate(),
             seconds: started.elapsed().as_secs_f64(),
         };
         history.epochs.push(record);
-        rate.epoch_ended(
-            record.val_loss.unwrap_or(record.loss),
-            record.val_accuracy.unwrap_or(record.accuracy),
-        );
+        stepper
+            .observe(record.val_loss.unwrap_or(record.loss), record.val_accuracy.unwrap_or(record.accuracy));
         let mut flow = Flow::Continue;
         for callback in callbacks.iter_mut() {
             if callback.on_epoch_end(&record, &snapshot)? == Flow::Stop {
@@ -203,7 +208,11 @@ pub fn fit_regression<const D: usize, N: Network<D>>(
         }
     }
 
-    let mut network = network.valid();
+    let mut network = match stop {
+        // What was restored is good, an average may not be.
+        Stop::NonFiniteLoss { .. } => network.valid(),
+        _ => stepper.averaged(&network),
+    };
     for callback in callbacks.iter_mut() {
         network = callback.on_train_end(network);
     }

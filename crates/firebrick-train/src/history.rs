@@ -19,6 +19,9 @@ pub struct EpochRecord {
     pub val_loss: Option<f64>,
     /// Accuracy on the validation set after the epoch.
     pub val_accuracy: Option<f64>,
+    /// Penalty of the weights after the epoch, which is no part of the losses; a column only where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub penalty: Option<f64>,
     /// Learning rate of the last step.
     pub lr: f64,
     /// Wall-clock time of training and validation.
@@ -26,7 +29,8 @@ pub struct EpochRecord {
 }
 
 /// The fields of [`EpochRecord`], written also where there is no epoch to take them from.
-const COLUMNS: [&str; 7] = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "lr", "seconds"];
+const COLUMNS: [&str; 8] =
+    ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "penalty", "lr", "seconds"];
 
 /// The epochs of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -44,7 +48,9 @@ impl History {
     pub fn write_csv(&self, path: &Path) -> Result<(), TrainError> {
         let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
         let failed = |error: csv::Error| TrainError::io(path, "write")(error.into());
-        writer.write_record(COLUMNS).map_err(failed)?;
+        let has_penalty = self.epochs.iter().any(|record| record.penalty.is_some());
+        let columns = COLUMNS.into_iter().filter(|name| has_penalty || *name != "penalty");
+        writer.write_record(columns).map_err(failed)?;
         for record in &self.epochs {
             writer.serialize(record).map_err(failed)?;
         }
@@ -67,6 +73,7 @@ mod tests {
             accuracy: 0.75,
             val_loss: Some(0.25),
             val_accuracy: None,
+            penalty: None,
             lr: 1e-4,
             seconds: 2.0,
         };
@@ -78,6 +85,13 @@ mod tests {
         assert_eq!(
             text,
             "epoch,loss,accuracy,val_loss,val_accuracy,lr,seconds\n1,0.5,0.75,0.25,,0.0001,2.0\n"
+        );
+        let penalized = EpochRecord { penalty: Some(0.125), ..record };
+        History { epochs: vec![penalized] }.write_csv(&path).expect("written");
+        let text = std::fs::read_to_string(&path).expect("written");
+        assert_eq!(
+            text,
+            "epoch,loss,accuracy,val_loss,val_accuracy,penalty,lr,seconds\n1,0.5,0.75,0.25,,0.125,0.0001,2.0\n"
         );
     }
 }

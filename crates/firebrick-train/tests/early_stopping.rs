@@ -52,6 +52,7 @@ fn it_stops_and_restores_where_keras_does() {
                 accuracy: 0.0,
                 val_loss: Some(figure),
                 val_accuracy: Some(figure),
+                penalty: None,
                 lr: 0.0,
                 seconds: 0.0,
             };

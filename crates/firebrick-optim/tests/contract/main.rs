@@ -5,3 +5,4 @@
 
 mod optimizers;
 mod schedules;
+mod steps;

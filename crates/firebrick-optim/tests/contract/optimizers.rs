@@ -14,10 +14,10 @@ struct Golden {
 }
 
 #[derive(Deserialize)]
-struct Problem {
-    x: Vec<Vec<f32>>,
+pub(crate) struct Problem {
+    pub(crate) x: Vec<Vec<f32>>,
     y: Vec<Vec<f32>>,
-    w: Vec<Vec<f32>>,
+    pub(crate) w: Vec<Vec<f32>>,
     b: Vec<f32>,
 }
 
@@ -31,7 +31,7 @@ struct Case {
 }
 
 #[derive(Module, Debug)]
-struct Line {
+pub(crate) struct Line {
     w: Param<Tensor<2>>,
     b: Param<Tensor<1>>,
 }
@@ -40,7 +40,7 @@ fn golden() -> Golden {
     serde_json::from_str(include_str!("../goldens/optimizers.json")).expect("valid JSON")
 }
 
-fn device() -> Device {
+pub(crate) fn device() -> Device {
     #[allow(deprecated)]
     Device::ndarray().autodiff()
 }
@@ -51,28 +51,33 @@ fn matrix(rows: &[Vec<f32>]) -> Tensor<2> {
 }
 
 impl Line {
-    fn start(problem: &Problem) -> Self {
+    pub(crate) fn start(problem: &Problem) -> Self {
         let b = Tensor::<1>::from_floats(problem.b.as_slice(), &device());
         Self { w: Param::from_tensor(matrix(&problem.w)), b: Param::from_tensor(b) }
     }
 
-    fn values(&self) -> Vec<f32> {
+    pub(crate) fn values(&self) -> Vec<f32> {
         let mut values: Vec<f32> = self.w.val().into_data().try_to_vec().expect("f32");
         values.extend(self.b.val().into_data().try_to_vec::<f32>().expect("f32"));
         values
     }
 
+    /// The mean of `(x w + b - y)²`.
+    pub(crate) fn loss(&self, problem: &Problem) -> Tensor<1> {
+        let miss = matrix(&problem.x).matmul(self.w.val()) + self.b.val().unsqueeze() - matrix(&problem.y);
+        (miss.clone() * miss).mean()
+    }
+
     /// A step on the mean of `scale · (x w + b - y)²`.
     fn step(self, problem: &Problem, optimizer: &mut ModuleOptimizer, rate: f64, scale: f64) -> Self {
-        let miss = matrix(&problem.x).matmul(self.w.val()) + self.b.val().unsqueeze() - matrix(&problem.y);
-        let loss = (miss.clone() * miss).mean() * scale;
+        let loss = self.loss(problem) * scale;
         let grads = GradientsParams::from_grads(loss.backward(), &self);
         optimizer.step(rate, self, grads)
     }
 }
 
 /// The greatest difference over the greatest size.
-fn error(got: &[f32], want: &[f64]) -> f64 {
+pub(crate) fn error(got: &[f32], want: &[f64]) -> f64 {
     let size = want.iter().fold(0.0f64, |size, want| size.max(want.abs()));
     assert_eq!(got.len(), want.len());
     let off = got.iter().zip(want).map(|(got, want)| (f64::from(*got) - want).abs());

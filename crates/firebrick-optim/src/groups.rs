@@ -1,0 +1,180 @@
+//! Parameters with a decay and a rate of their own.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+
+use burn::module::{Module, ModuleVisitor, Param, ParamGroup, ParamId};
+use burn::optim::{LearningRate, ModuleOptimizer, Optimizer};
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::config::Build;
+use crate::{OptimError, OptimizerConfig, setting};
+
+/// Groups of parameters. As text `no_decay=true,layer_decay=0.75`; by default there are none.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GroupConfig {
+    /// No weight decay on vectors and scalars, i.e. on biases and the scales and shifts of norms, as is usual in the field (timm,
+    /// nanoGPT); false by default (PyTorch, Keras decay everything).
+    pub no_decay: bool,
+    /// A layer's rate is this times that of the layer after it, the last layer has the whole rate: Clark et al. 2020
+    /// (arXiv:2003.10555), BEiT (arXiv:2106.08254); greater than 0 and at most 1, 1 by default.
+    ///
+    /// Layers are in the order of the module. A parameter's layer is its path up to the first number (`encoder.layer.3`), or the
+    /// module that it is in where there is no number.
+    pub layer_decay: f64,
+}
+
+impl Default for GroupConfig {
+    fn default() -> Self {
+        Self { no_decay: false, layer_decay: 1.0 }
+    }
+}
+
+impl FromStr for GroupConfig {
+    type Err = OptimError;
+
+    fn from_str(text: &str) -> Result<Self, OptimError> {
+        let config: Self = setting::parse_fields("groups", text)?;
+        config.validate()?;
+        Ok(config)
+    }
+}
+
+impl GroupConfig {
+    /// Checks every setting.
+    ///
+    /// # Errors
+    ///
+    /// [`OptimError::OutOfRange`] names the first one that is outside its range.
+    pub fn validate(&self) -> Result<(), OptimError> {
+        match self.layer_decay > 0.0 && self.layer_decay <= 1.0 {
+            true => Ok(()),
+            false => Err(OptimError::OutOfRange {
+                field: "layer_decay",
+                value: self.layer_decay,
+                range: "greater than 0 and at most 1",
+            }),
+        }
+    }
+
+    /// Checks every setting, and that they go with `optimizer`.
+    ///
+    /// # Errors
+    ///
+    /// As [`init`](Self::init).
+    pub fn check(&self, optimizer: &OptimizerConfig) -> Result<(), OptimError> {
+        self.validate()?;
+        optimizer.validate()?;
+        match self.no_decay && optimizer.without_decay().is_none() {
+            true => Err(OptimError::NoDecay(optimizer.name())),
+            false => Ok(()),
+        }
+    }
+
+    /// The optimizer of `module`, with no state yet. It is for this module and its clones only.
+    ///
+    /// # Errors
+    ///
+    /// As [`validate`](Self::validate) and [`OptimizerConfig::validate`]; [`OptimError::NoDecay`] if there is no decay to leave out.
+    pub fn init<M: Module>(
+        &self,
+        optimizer: &OptimizerConfig,
+        module: &M,
+    ) -> Result<ModuleOptimizer, OptimError> {
+        self.check(optimizer)?;
+        let plain = optimizer.without_decay().filter(|_| self.no_decay);
+        let mut whole = optimizer.init()?;
+        for (ids, vectors, factor) in self.groups(module) {
+            let rule = plain.as_ref().filter(|_| vectors).unwrap_or(optimizer);
+            if rule == optimizer && factor == 1.0 {
+                continue;
+            }
+            whole = rule.build(AddGroup { to: whole, group: ParamGroup::from_ids(ids), factor });
+        }
+        Ok(whole)
+    }
+
+    /// Parameters, whether they are vectors, and the factor of their rate.
+    fn groups<M: Module>(&self, module: &M) -> Vec<(Vec<ParamId>, bool, f64)> {
+        let mut walk = Walk::default();
+        module.visit(&mut walk);
+        let last = walk.layers.len().saturating_sub(1);
+        let mut groups = Vec::new();
+        for (layer, name) in walk.layers.iter().enumerate() {
+            let factor = self.layer_decay.powf((last - layer) as f64);
+            for (vectors, ids) in [(false, &walk.weights), (true, &walk.vectors)] {
+                groups.extend(ids.get(name).map(|ids| (ids.clone(), vectors, factor)));
+            }
+        }
+        groups
+    }
+}
+
+/// Layers in their order, and what belongs to them.
+#[derive(Default)]
+struct Walk {
+    path: Vec<String>,
+    layers: Vec<String>,
+    weights: HashMap<String, Vec<ParamId>>,
+    vectors: HashMap<String, Vec<ParamId>>,
+}
+
+impl ModuleVisitor for Walk {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, parameter: &Param<Tensor<D>>) {
+        let number = self.path.iter().position(|part| part.parse::<usize>().is_ok());
+        let end = number.map_or(self.path.len().saturating_sub(1), |place| place + 1);
+        let layer = self.path[..end].join(".");
+        if !self.layers.contains(&layer) {
+            self.layers.push(layer.clone());
+        }
+        let ids = if D < 2 { &mut self.vectors } else { &mut self.weights };
+        ids.entry(layer).or_default().push(parameter.id);
+    }
+}
+
+struct AddGroup {
+    to: ModuleOptimizer,
+    group: ParamGroup,
+    factor: f64,
+}
+
+impl Build for AddGroup {
+    fn build<O: Optimizer>(self, rule: O) -> ModuleOptimizer {
+        self.to.with_group(self.group, Scaled { rule, factor: self.factor }, None)
+    }
+}
+
+/// A rule whose rate is multiplied.
+#[derive(Clone)]
+struct Scaled<O> {
+    rule: O,
+    factor: f64,
+}
+
+impl<O: Optimizer> Optimizer for Scaled<O> {
+    type State<const D: usize> = O::State<D>;
+
+    fn step<const D: usize>(
+        &self,
+        learning_rate: LearningRate,
+        tensor: Tensor<D>,
+        grad: Tensor<D>,
+        state: Option<O::State<D>>,
+    ) -> (Tensor<D>, Option<O::State<D>>) {
+        self.rule.step(learning_rate * self.factor, tensor, grad, state)
+    }
+
+    fn to_device<const D: usize>(state: O::State<D>, device: &Device) -> O::State<D> {
+        O::to_device(state, device)
+    }
+}
