@@ -11,13 +11,13 @@
 
 use anyhow::ensure;
 use firebrick::autodiff::soft_cross_entropy;
-use firebrick::burn::module::{Module, ModuleMapper, Param};
+use firebrick::burn::module::Module;
 use firebrick::burn::nn::DropoutConfig;
 use firebrick::burn::optim::GradientsParams;
 use firebrick::burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
 use firebrick::data::{KFold, Table, TableEncoder, TableLimits, Task, shuffled};
 use firebrick::nn::{Activation, ClassifierHead, HeadConfig, Network, dense};
-use firebrick::optim::OptimizerConfig;
+use firebrick::optim::{OptimizerConfig, RegularizeConfig};
 use firebrick::train::DeviceChoice;
 use firebrick_examples::chart::{Group, bars};
 use image::Rgb;
@@ -140,6 +140,14 @@ fn run(
         _ => OptimizerConfig::adam_torch(),
     }
     .init()?;
+    let none = RegularizeConfig::default();
+    let of_weights = match regularizer {
+        Regularizer::L1(l1) => RegularizeConfig { l1, ..none },
+        Regularizer::L2(l2) => RegularizeConfig { l2, ..none },
+        Regularizer::ElasticNet(l1, l2) => RegularizeConfig { l1, l2, ..none },
+        Regularizer::MaxNorm(longest) => RegularizeConfig { max_norm: Some(longest), ..none },
+        _ => none,
+    };
     let mut best: Option<(f64, ClassifierHead)> = None;
     for epoch in 0..epochs {
         for rows in shuffled(train.told.len(), 0, epoch as u64).chunks(BATCH) {
@@ -156,27 +164,12 @@ fn run(
             });
             let logits = dense(&network.output, hidden, Activation::None);
             let targets = Tensor::from_inner(targets(&told, smoothing, device));
-            let mut loss = soft_cross_entropy(logits, targets).mean();
-            let (l1, l2) = match regularizer {
-                Regularizer::L1(l1) => (l1, 0.0),
-                Regularizer::L2(l2) => (0.0, l2),
-                Regularizer::ElasticNet(l1, l2) => (l1, l2),
-                _ => (0.0, 0.0),
-            };
-            for layer in network.hidden.iter().chain([&network.output]) {
-                // Weights alone: a bias does not make a function any rougher.
-                if l1 > 0.0 {
-                    loss = loss + layer.weight.val().abs().sum() * l1;
-                }
-                if l2 > 0.0 {
-                    loss = loss + layer.weight.val().square().sum() * l2;
-                }
-            }
-            let gradients = GradientsParams::from_grads(loss.backward(), &network);
+            let loss = soft_cross_entropy(logits, targets).mean();
+            let mut gradients = GradientsParams::from_grads(loss.backward(), &network);
+            // The penalty's gradient, which it would have as a term in the loss; of weights alone, a bias makes no function rougher.
+            of_weights.add_gradients(&network, &mut gradients);
             network = optimizer.step(1e-3, network, gradients);
-            if let Regularizer::MaxNorm(longest) = regularizer {
-                network = network.map(&mut MaxNorm(longest));
-            }
+            network = of_weights.constrain(network);
         }
         if let Regularizer::EarlyStopping = regularizer {
             let snapshot = network.valid();
@@ -199,24 +192,6 @@ fn targets(told: &[usize], smoothing: f64, device: &Device) -> Tensor<2> {
     let values: Vec<f32> =
         told.iter().flat_map(|&label| (0..CLASSES).map(move |class| share(class, label))).collect();
     Tensor::from_data(TensorData::new(values, [told.len(), CLASSES]), device)
-}
-
-/// Scales each column of a weight matrix `[in, out]`, which is a unit's weights, that is longer than this.
-struct MaxNorm(f64);
-
-impl ModuleMapper for MaxNorm {
-    fn map_float<const D: usize>(&mut self, parameter: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        if D != 2 {
-            return parameter;
-        }
-        parameter.map(|weights| {
-            let tracked = weights.is_require_grad();
-            let weights = weights.inner();
-            let length = weights.clone().square().sum_dim(0).sqrt().clamp_min(1e-12);
-            let scaled = weights * (length.recip() * self.0).clamp_max(1.0);
-            Tensor::from_inner(scaled).set_require_grad(tracked)
-        })
-    }
 }
 
 fn accuracy(network: &ClassifierHead, part: &Part) -> anyhow::Result<f64> {
