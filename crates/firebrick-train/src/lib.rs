@@ -1,6 +1,7 @@
 //! The training loop: fit, evaluate, predict; callbacks, history and curves.
 //!
 //! - [`fit`] trains any [`Network`](firebrick_nn::Network) on any [`Batches`], on the device that it lives on
+//! - [`find_rate`] suggests a learning rate
 //! - [`evaluate`] and [`predict`] use one without changing it
 //! - [`fit_regression`] trains on [`Numbers`] instead of classes
 //! - [`ImageBatches`] are images from files; [`InMemory`] batches are tensors; [`Extracted`] ones are the
@@ -47,6 +48,7 @@ mod history;
 mod images;
 mod in_memory;
 pub mod metrics;
+mod rate_finder;
 mod report;
 mod scores;
 
@@ -64,5 +66,6 @@ pub use history::{EpochRecord, History};
 pub use images::{ImageBatches, ImageOptions, ImageTransform, featurewise_statistics};
 pub use in_memory::InMemory;
 pub use metrics::ClassFigures;
+pub use rate_finder::{RateCurve, RateFinder, find_rate};
 pub use report::Evaluation;
 pub use scores::{Scores, score};
