@@ -6,7 +6,8 @@ use burn::module::{Module, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Distribution, Tensor};
 use firebrick_optim::{
-    Accumulator, GroupConfig, OptimizerConfig, RateConfig, RegularizeConfig, StepConfig, Stepper, sam_ascent,
+    Accumulator, GroupConfig, LbfgsConfig, OptimizerConfig, RateConfig, RegularizeConfig, StepConfig,
+    Stepper, sam_ascent,
 };
 use serde::Deserialize;
 
@@ -55,6 +56,18 @@ fn gradients(line: &Line, problem: &Problem) -> GradientsParams {
 /// A run of `steps` epochs of one batch.
 fn run(golden: &Golden, settings: &BTreeMap<String, String>) -> Line {
     let mut line = Line::start(&golden.problem);
+    if let Some(text) = settings.get("lbfgs") {
+        let mut optimizer = text.parse::<LbfgsConfig>().expect(text).init().expect(text);
+        for _ in 0..2 {
+            let evaluate = |line: Line| {
+                let loss = line.loss(&golden.problem);
+                let value = f64::from(loss.clone().into_scalar::<f32>());
+                (value, GradientsParams::from_grads(loss.backward(), &line))
+            };
+            line = optimizer.step(golden.rate, line, evaluate).0;
+        }
+        return line;
+    }
     let optimizer: OptimizerConfig =
         settings.get("optimizer").map_or("sgd", |text| text).parse().expect("optimizer");
     let groups =
@@ -205,6 +218,7 @@ fn what_is_wrong_is_named() {
     let message = |kind: &str, text: &str| -> String {
         match kind {
             "clip" => text.parse::<firebrick_optim::Clip>().err().map(|error| error.to_string()),
+            "lbfgs" => text.parse::<LbfgsConfig>().err().map(|error| error.to_string()),
             "groups" => text.parse::<GroupConfig>().err().map(|error| error.to_string()),
             "regularize" => text.parse::<RegularizeConfig>().err().map(|error| error.to_string()),
             "lookahead" => {
@@ -231,6 +245,7 @@ fn what_is_wrong_is_named() {
         ("regularize", "max_norm=1,unit_norm=true", "unit_norm"),
         ("lookahead", "k=0", "lookahead k` is 0"),
         ("lookahead", "alpha=0", "lookahead alpha` is 0"),
+        ("lbfgs", "steps=0", "lbfgs steps` is 0"),
         ("average", "ema=1", "`ema` is 1"),
         ("average", "swa=11", "10 epochs"),
     ] {

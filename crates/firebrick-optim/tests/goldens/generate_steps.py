@@ -99,6 +99,21 @@ def sam(p, rho):
     return np.concatenate([w.ravel(), b.ravel()])
 
 
+def lbfgs(p, rate, **settings):
+    line = Line(p)
+    optimizer = torch.optim.LBFGS(line.parameters(), lr=rate, **settings)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = line.loss(p)
+        loss.backward()
+        return loss
+
+    for _ in range(2):
+        optimizer.step(closure)
+    return line.values()
+
+
 def no_decay(line):
     return torch.optim.AdamW([{"params": [line.w]}, {"params": [line.b], "weight_decay": 0.0}], lr=RATE, weight_decay=0.5)
 
@@ -125,6 +140,8 @@ def main():
         ("torch AveragedModel, SWA", {"average": "swa=1"}, averaged(p, swa.get_swa_multi_avg_fn())),
         ("numpy Lookahead (arXiv:1907.08610, algorithm 1)", {"lookahead": "k=4,alpha=0.3"}, lookahead(p, 4, 0.3)),
         ("numpy SAM (arXiv:2010.01412, equations 2 and 3)", {"sam": "0.2"}, sam(p, 0.2)),
+        ("torch LBFGS", {"lbfgs": "steps=4"}, lbfgs(p, RATE, max_iter=4)),
+        ("torch LBFGS", {"lbfgs": "steps=4,strong_wolfe=true"}, lbfgs(p, RATE, max_iter=4, line_search_fn="strong_wolfe")),
         ("torch AdamW, parameter groups", {"groups": "no_decay=true", "optimizer": "adamw:weight_decay=0.5"},
          run_torch(p, optimizer=no_decay).values()),
     ]
