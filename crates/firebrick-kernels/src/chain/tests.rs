@@ -117,10 +117,21 @@ fn single(values: &[f64]) -> Vec<f32> {
     values.iter().map(|&value| value as f32).collect()
 }
 
+/// The size below which results and gradients are compared in units of this rather than of their own.
+///
+/// Through a batch's statistics both are differences of terms of up to `1 / sqrt(epsilon)`, 10 on random chains. Where few
+/// values make the statistics the terms cancel to nothing, and what is left is their rounding.
+const CANCELLED: f64 = 0.1;
+
 /// Compares in units of the largest expected value.
 fn close(what: &str, actual: &[f32], expected: &[f64], tolerance: f64) {
+    close_above(1e-2, what, actual, expected, tolerance);
+}
+
+/// Compares in units of the largest expected value, and of at least `least`.
+fn close_above(least: f64, what: &str, actual: &[f32], expected: &[f64], tolerance: f64) {
     assert_eq!(actual.len(), expected.len(), "{what}");
-    let scale = expected.iter().fold(1e-2f64, |scale, value| scale.max(value.abs()));
+    let scale = expected.iter().fold(least, |scale, value| scale.max(value.abs()));
     for (index, (&actual, &expected)) in actual.iter().zip(expected).enumerate() {
         let error = (f64::from(actual) - expected).abs() / scale;
         assert!(
@@ -145,7 +156,7 @@ fn check(spec: &ChainSpec, shape: [usize; 4], level: SimdLevel, seed: u64) {
     let params: Vec<UnitParams<'_>> =
         params.iter().map(|[weight, gamma, beta]| UnitParams { weight, gamma, beta }).collect();
     let forward = chain.forward(&x, &params);
-    close(&format!("{name}: result"), &forward.output, &expected.values, 2e-5);
+    close_above(CANCELLED, &format!("{name}: result"), &forward.output, &expected.values, 2e-5);
     for (unit, (moments, [mean, variance])) in forward.moments.iter().zip(&statistics).enumerate() {
         close(&format!("{name}: mean of unit {unit}"), &moments.mean, mean, 1e-5);
         close(&format!("{name}: variance of unit {unit}"), &moments.variance, variance, 1e-5);
@@ -173,7 +184,13 @@ fn check(spec: &ChainSpec, shape: [usize; 4], level: SimdLevel, seed: u64) {
             .collect()
     };
     let backward = chain.backward(&forward.tape, &params, &single(&direction), true);
-    close(&format!("{name}: dx"), &backward.input.unwrap(), &gradient(&|inputs| &mut inputs.x), 2e-4);
+    close_above(
+        CANCELLED,
+        &format!("{name}: dx"),
+        &backward.input.unwrap(),
+        &gradient(&|inputs| &mut inputs.x),
+        2e-4,
+    );
     for (unit, gradients) in backward.units.iter().enumerate() {
         for (which, (part, actual)) in
             [("weight", &gradients.weight), ("gamma", &gradients.gamma), ("beta", &gradients.beta)]
@@ -181,7 +198,8 @@ fn check(spec: &ChainSpec, shape: [usize; 4], level: SimdLevel, seed: u64) {
                 .enumerate()
         {
             let expected = gradient(&|inputs| &mut inputs.params[unit][which]);
-            close(&format!("{name}: gradient of {part} of unit {unit}"), actual, &expected, 2e-4);
+            let what = format!("{name}: gradient of {part} of unit {unit}");
+            close_above(CANCELLED, &what, actual, &expected, 2e-4);
         }
     }
     let without = chain.backward(&forward.tape, &params, &single(&direction), false);

@@ -554,6 +554,8 @@ proptest! {
         mask in 0..3usize,
         seed in any::<u64>(),
     ) {
+        // LayerNorm of two values is the sign of their difference: where they are nearly equal, no f32 knows it.
+        prop_assume!(heads * head_width > 2);
         let order = if pre { NormOrder::Pre } else { NormOrder::Post };
         let config =
             EncoderConfig { width: heads * head_width, heads, feed_forward, activation: Activation::Gelu, order, causal };
