@@ -10,7 +10,7 @@ use firebrick::augment::ImageDataGenerator;
 use firebrick::burn::module::Module;
 use firebrick::burn::optim::ModuleOptimizer;
 use firebrick::optim::{GroupConfig, OptimError, OptimizerConfig, RateConfig, StepConfig};
-use firebrick::train::{DeviceChoice, FitOptions};
+use firebrick::train::{DeviceChoice, FitOptions, LossConfig, MixConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::choices::{Augment, Column, Columns, DataSource, Freeze, Hidden, OnBadImage, TaskChoice, Weights};
@@ -90,6 +90,11 @@ settings! {
     /// Optimizer and its settings, e.g. adamw:weight_decay=0.05: adadelta, adafactor, adagrad, adam, adamax, adamw, amsgrad, lamb, lars,
     /// lion, muon, nadam, radam, rmsprop or sgd [default: adam]
     optimizer: String = "adam".to_owned(), "NAME[:KEY=VALUE,...]";
+    /// Loss and its settings, e.g. cross_entropy:label_smoothing=0.1,class_weights=balanced: cross_entropy, binary_cross_entropy, focal,
+    /// binary_focal, kl_divergence, cosine, mse, mae or huber [default: cross_entropy for classes, mse for numbers]
+    loss: String = "auto".to_owned(), "NAME[:KEY=VALUE,...]";
+    /// Mix the inputs of a batch and their classes: mixup=ALPHA, cutmix=ALPHA, or both, either as likely [default: none]
+    mix: String = "none".to_owned(), "KIND=ALPHA,...";
     /// How the learning rate moves from step to step, e.g. cosine:warmup=100: constant, cosine, cosine_restarts, exponential, linear,
     /// multi_step, noam, one_cycle, polynomial or step; or plateau:factor=0.5,patience=3, which watches val_loss [default: constant]
     schedule: String = "constant".to_owned(), "NAME[:KEY=VALUE,...]";
@@ -211,6 +216,8 @@ impl Config {
         self.schedule()?.validate(usize::MAX)?;
         self.step()?.validate(self.epochs)?;
         self.groups()?.check(&self.optimizer()?)?;
+        self.loss()?;
+        self.mix()?.validate()?;
         Ok(())
     }
 
@@ -274,10 +281,29 @@ impl Config {
         Ok(unless_none(&self.groups)?.unwrap_or_default())
     }
 
+    /// The loss, if one was chosen.
+    pub(crate) fn loss(&self) -> Result<Option<LossConfig>> {
+        if self.loss == "auto" { Ok(None) } else { Ok(Some(self.loss.parse()?)) }
+    }
+
+    /// The loss, if one was chosen, for classes whose training labels these are.
+    pub(crate) fn loss_of_classes(&self, labels: &[usize], classes: usize) -> Result<Option<LossConfig>> {
+        let Some(loss) = self.loss()? else { return Ok(None) };
+        let loss = loss.balanced(labels, classes);
+        loss.validate_classes(classes)?;
+        Ok(Some(loss))
+    }
+
+    /// How inputs are mixed.
+    pub(crate) fn mix(&self) -> Result<MixConfig> {
+        Ok(unless_none(&self.mix)?.unwrap_or_default())
+    }
+
     /// What the training loop is told.
-    pub(crate) fn fit_options(&self, stop: Arc<AtomicBool>) -> Result<FitOptions> {
+    pub(crate) fn fit_options(&self, loss: Option<LossConfig>, stop: Arc<AtomicBool>) -> Result<FitOptions> {
         Ok(FitOptions {
             epochs: self.epochs,
+            loss,
             learning_rate: self.lr,
             schedule: self.schedule()?,
             step: self.step()?,

@@ -1,4 +1,4 @@
-//! The binary `firebrick`: train, eval, predict, summary, models, bench.
+//! The binary `firebrick`: train, lr-find, eval, predict, summary, models, bench.
 
 mod bench;
 mod choices;
@@ -6,6 +6,7 @@ mod config;
 mod eval;
 mod folds;
 mod interrupt;
+mod lr_find;
 mod models;
 mod open;
 mod predict;
@@ -35,6 +36,8 @@ struct Cli {
 enum Command {
     /// Train a classifier on a folder of images, or a plain network on a CSV file.
     Train(Box<train::Args>),
+    /// Look for a learning rate: a short run with growing rates, its curve and a suggestion.
+    LrFind(Box<lr_find::Args>),
     /// Measure a trained model on a folder of images or a CSV file.
     #[command(visible_alias = "evaluate")]
     Eval(eval::Args),
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
 
     let ended = match Cli::parse().command {
         Command::Train(args) => train::run(*args),
+        Command::LrFind(args) => lr_find::run(*args),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Summary(args) => summary::run(&args),

@@ -81,6 +81,11 @@ impl RunFolder {
         self.path.join("model.safetensors")
     }
 
+    /// The range test of `firebrick lr-find`.
+    pub(crate) fn rates(&self) -> PathBuf {
+        self.path.join("lr.csv")
+    }
+
     pub(crate) fn curves(&self) -> PathBuf {
         self.path.join("curves.svg")
     }
@@ -88,7 +93,7 @@ impl RunFolder {
 
 impl Drop for RunFolder {
     fn drop(&mut self) {
-        if self.is_kept || self.model().exists() {
+        if self.is_kept || self.model().exists() || self.rates().exists() {
             return;
         }
         // What cannot be removed stays; the error that led here is the one to tell.

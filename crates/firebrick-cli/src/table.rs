@@ -12,9 +12,9 @@ use firebrick::data::{Fold, Table, TableEncoder, TableLimits, Target, Task};
 use firebrick::nn::ClassifierHead;
 use firebrick::train::metrics::Regression;
 use firebrick::train::{
-    Callback, EarlyStopping, EpochRecord, Flow, InMemory, Monitor, Numbers, SaveWeights, Scores, Stop,
-    TrainError, WriteHistory, evaluate_regression, fit, fit_regression, predict, write_curves,
-    write_regression_curves,
+    Callback, EarlyStopping, EpochRecord, Flow, InMemory, LossConfig, Mixing, Monitor, Numbers, RateFinder,
+    SaveWeights, Scores, Stop, TrainError, WriteHistory, evaluate_regression, find_rate,
+    find_rate_regression, fit, fit_regression, predict, write_curves, write_regression_curves,
 };
 use firebrick::zoo::{MlpSettings, TableManifest, TablePackage};
 
@@ -23,14 +23,15 @@ use crate::choices::{DataSource, Weights};
 use crate::config::Config;
 use crate::folds;
 use crate::interrupt;
+use crate::lr_find;
 use crate::progress;
 use crate::run_folder::RunFolder;
 
 /// The name of a run's folder.
 const NAME: &str = "mlp";
 
-/// `firebrick train --data table.csv`.
-pub(crate) fn train(mut config: Config, started: Instant) -> Result<Ended> {
+/// `firebrick train --data table.csv`; with a finder `firebrick lr-find`.
+pub(crate) fn train(mut config: Config, finder: Option<RateFinder>, started: Instant) -> Result<Ended> {
     // What is written is what was trained, not the model of images that is the default.
     (config.model, config.weights) = (NAME.to_owned(), Weights::None);
     let DataSource::Folder(path) = &config.data else { bail!("data is not a .csv file") };
@@ -49,7 +50,11 @@ pub(crate) fn train(mut config: Config, started: Instant) -> Result<Ended> {
     };
     let mut without = config.without.0.clone();
     without.extend(config.group.0.clone());
-    let run = Run { stop: interrupt::flag()?, config, device, table, target, task, without };
+    if task == Task::Regress {
+        ensure!(!config.mix()?.is_on(), "mix is `{}`, but numbers are not mixed; leave it out", config.mix);
+        config.loss()?.map_or(Ok(()), |loss| loss.validate_numbers())?;
+    }
+    let run = Run { stop: interrupt::flag()?, config, finder, device, table, target, task, without };
 
     if run.config.folds > 0 {
         let k_fold = folds::of(&run.config);
@@ -72,11 +77,17 @@ pub(crate) fn train(mut config: Config, started: Instant) -> Result<Ended> {
     let Some(figures) = run.fold(&folder, &Fold { train, validation })? else {
         return Ok(Ended::Interrupted);
     };
-    progress::line(&format!(
-        "everything took {:.1} s; {}",
-        started.elapsed().as_secs_f64(),
-        folder.model().display()
-    ));
+    if run.finder.is_none() {
+        progress::line(&format!(
+            "everything took {:.1} s; {}",
+            started.elapsed().as_secs_f64(),
+            folder.model().display()
+        ));
+    }
+    if run.finder.is_some() {
+        lr_find::tell(figures.first().map_or(f64::NAN, |figure| figure.1))?;
+        return Ok(Ended::Done);
+    }
     let mut out = std::io::stdout().lock();
     for (name, value) in figures {
         writeln!(out, "Test {name}: {value:.4}")?;
@@ -87,6 +98,8 @@ pub(crate) fn train(mut config: Config, started: Instant) -> Result<Ended> {
 /// A table and what is to be learnt of it.
 struct Run {
     config: Config,
+    /// In place of training.
+    finder: Option<RateFinder>,
     device: Device,
     table: Table,
     target: String,
@@ -126,7 +139,6 @@ impl Run {
             .with_restore_best_weights(config.restore_best);
         let mut callbacks: [&mut dyn Callback<ClassifierHead>; 4] =
             [&mut tell, &mut history, &mut checkpoint, &mut early];
-        let options = config.fit_options(Arc::clone(&self.stop))?;
         let optimizer = config.optimizer_of(&model)?;
         let inputs = |rows: &[usize]| inputs(encoder, &self.table, rows, &self.device);
         let outcome = match &encoder.target {
@@ -135,8 +147,17 @@ impl Run {
                     let labels = encoder.labels(&self.table, rows)?;
                     anyhow::Ok(InMemory::new(inputs(rows)?, labels, config.batch_size)?)
                 };
-                let (mut train, mut validation) =
-                    (batches(&fold.train)?.shuffled(config.seed), batches(&fold.validation)?);
+                let labels = encoder.labels(&self.table, &fold.train)?;
+                let loss = config.loss_of_classes(&labels, encoder.target.width())?;
+                let train = batches(&fold.train)?.shuffled(config.seed);
+                let mut train = Mixing::new(train, config.mix()?, config.seed)?;
+                if let Some(finder) = &self.finder {
+                    let loss = loss.unwrap_or(LossConfig::cross_entropy());
+                    let curve = find_rate(&model, optimizer, &mut train, &loss, finder)?;
+                    return Ok(Some(vec![("rate", lr_find::keep(&curve, finder, folder)?)]));
+                }
+                let options = config.fit_options(loss, Arc::clone(&self.stop))?;
+                let mut validation = batches(&fold.validation)?;
                 fit(model, optimizer, &mut train, Some(&mut validation), &options, &mut callbacks)?
             }
             Target::Regress { mean, deviation, .. } => {
@@ -145,8 +166,14 @@ impl Run {
                     let scaled = numbers.iter().map(|y| ((y - mean) / deviation) as f32).collect();
                     anyhow::Ok(Numbers::new(inputs(rows)?, scaled, config.batch_size)?)
                 };
-                let (mut train, mut validation) =
-                    (numbers(&fold.train)?.shuffled(config.seed), numbers(&fold.validation)?);
+                let mut train = numbers(&fold.train)?.shuffled(config.seed);
+                if let Some(finder) = &self.finder {
+                    let loss = config.loss()?.unwrap_or(LossConfig::Mse {});
+                    let curve = find_rate_regression(&model, optimizer, &mut train, &loss, finder)?;
+                    return Ok(Some(vec![("rate", lr_find::keep(&curve, finder, folder)?)]));
+                }
+                let options = config.fit_options(config.loss()?, Arc::clone(&self.stop))?;
+                let mut validation = numbers(&fold.validation)?;
                 fit_regression(model, optimizer, &mut train, Some(&mut validation), &options, &mut callbacks)?
             }
         };

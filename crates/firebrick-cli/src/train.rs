@@ -12,9 +12,9 @@ use firebrick::burn::tensor::Device;
 use firebrick::data::{DecodeLimits, FolderOptions, ImageFolder, Sample};
 use firebrick::nn::{ClassifierHead, Network};
 use firebrick::train::{
-    Batches, Callback, EarlyStopping, Extracted, ImageBatches, ImageOptions, ImageTransform, Monitor,
-    Outcome, SaveWeights, Stop, TrainError, WriteHistory, evaluate, extract, featurewise_statistics, fit,
-    write_curves,
+    Batches, Callback, EarlyStopping, Extracted, ImageBatches, ImageOptions, ImageTransform, LossConfig,
+    Mixing, Monitor, Outcome, RateFinder, SaveWeights, Stop, TrainError, WriteHistory, evaluate, extract,
+    featurewise_statistics, find_rate, fit, write_curves,
 };
 use firebrick::zoo::{Classifier, CreateOptions, Manifest, ModelSpec, Package, Provenance, find};
 
@@ -23,18 +23,26 @@ use crate::choices::{DataSource, Freeze, Weights};
 use crate::config::{Config, Settings};
 use crate::folds;
 use crate::interrupt;
+use crate::lr_find;
 use crate::open::start;
 use crate::progress::{self, EpochProgress};
 use crate::run_folder::RunFolder;
 use crate::table;
 
 #[derive(clap::Args)]
+#[group(skip)]
 pub(crate) struct Args {
     #[command(flatten)]
     settings: Settings,
     /// TOML file of these flags; a flag wins over the file
     #[arg(long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
+}
+
+impl Args {
+    pub(crate) fn resolve(self) -> Result<Config> {
+        Config::resolve(self.settings, self.config.as_deref())
+    }
 }
 
 /// The folder that holds the images of `source`; built-in ones are unpacked to the cache first.
@@ -51,10 +59,14 @@ pub(crate) fn folder_of(source: &DataSource) -> Result<PathBuf> {
 }
 
 pub(crate) fn run(args: Args) -> Result<Ended> {
+    train_or_find(args.resolve()?, None)
+}
+
+/// Trains; or, with a finder, does the same up to the first step and then looks for a learning rate.
+pub(crate) fn train_or_find(config: Config, finder: Option<RateFinder>) -> Result<Ended> {
     let started = Instant::now();
-    let config = Config::resolve(args.settings, args.config.as_deref())?;
     if config.data.is_table() {
-        return table::train(config, started);
+        return table::train(config, finder, started);
     }
     let spec = find(&config.model)?;
     let generator = config.generator()?;
@@ -88,6 +100,8 @@ pub(crate) fn run(args: Args) -> Result<Ended> {
             let preprocess = preprocess(&config, spec, generator.as_ref(), &train)?;
             let run = Run {
                 manifest: manifest(&config, spec, &model, &data, preprocess)?,
+                loss: loss(&config, &train, data.classes.len())?,
+                finder,
                 config: config.clone(),
                 generator: generator.clone(),
                 device: device.clone(),
@@ -112,6 +126,8 @@ pub(crate) fn run(args: Args) -> Result<Ended> {
     let preprocess = preprocess(&config, spec, generator.as_ref(), &data.train)?;
     let run = Run {
         manifest: manifest(&config, spec, &model, &data, preprocess)?,
+        loss: loss(&config, &data.train, data.classes.len())?,
+        finder,
         config,
         generator,
         device,
@@ -119,12 +135,21 @@ pub(crate) fn run(args: Args) -> Result<Ended> {
         stop,
     };
     match run.train(model, data.train, data.validation, started)? {
-        Some(accuracy) => {
-            writeln!(std::io::stdout(), "Test accuracy: {accuracy:.4}")?;
+        Some(figure) => {
+            match finder {
+                None => writeln!(std::io::stdout(), "Test accuracy: {figure:.4}")?,
+                Some(_) => lr_find::tell(figure)?,
+            }
             Ok(Ended::Done)
         }
         None => Ok(Ended::Interrupted),
     }
+}
+
+/// The loss, if one was chosen, that goes with the training labels.
+fn loss(config: &Config, train: &[Sample], classes: usize) -> Result<Option<LossConfig>> {
+    let labels: Vec<usize> = train.iter().map(|sample| sample.label).collect();
+    config.loss_of_classes(&labels, classes)
 }
 
 /// Resize to the input size whatever the aspect (Keras' `target_size`), then the weights' normalisation or the generator's.
@@ -188,6 +213,9 @@ fn nothing_yet() -> Option<f64> {
 /// A run that is ready to train.
 struct Run {
     config: Config,
+    loss: Option<LossConfig>,
+    /// In place of training.
+    finder: Option<RateFinder>,
     generator: Option<ImageDataGenerator>,
     manifest: Manifest,
     device: Device,
@@ -196,7 +224,7 @@ struct Run {
 }
 
 impl Run {
-    /// Trains, saves and measures: the accuracy in the end, or none after Ctrl-C.
+    /// Trains, saves and measures: the accuracy in the end, or with a finder the rate that it suggests; none after Ctrl-C.
     fn train(
         self,
         model: Classifier,
@@ -206,7 +234,7 @@ impl Run {
     ) -> Result<Option<f64>> {
         match self.config.freeze {
             Freeze::None => {
-                let mut train = self.images(train, true);
+                let mut train = self.training_images(train)?;
                 let mut validation = self.images(validation, false);
                 self.fit(model, &mut train, &mut validation, |network| network.clone(), started)
             }
@@ -219,8 +247,8 @@ impl Run {
                 let Some(mut validation) = self.features(validation, pooled, "validation")? else {
                     return Ok(nothing_yet());
                 };
-                if self.is_random() {
-                    let mut train = Extracted::new(self.images(train, true), pooled);
+                if self.is_random()? {
+                    let mut train = Extracted::new(self.training_images(train)?, pooled);
                     return self.fit(head, &mut train, &mut validation, assemble, started);
                 }
                 progress::line(
@@ -236,8 +264,12 @@ impl Run {
     }
 
     /// Whether a training image differs from epoch to epoch.
-    fn is_random(&self) -> bool {
-        self.generator.as_ref().is_some_and(ImageDataGenerator::is_random)
+    fn is_random(&self) -> Result<bool> {
+        Ok(self.generator.as_ref().is_some_and(ImageDataGenerator::is_random) || self.config.mix()?.is_on())
+    }
+
+    fn training_images(&self, samples: Vec<Sample>) -> Result<Mixing<ImageBatches>> {
+        Ok(Mixing::new(self.images(samples, true), self.config.mix()?, self.config.seed)?)
     }
 
     /// Batches of images; those for training are shuffled and augmented.
@@ -245,7 +277,7 @@ impl Run {
         let preprocess = self.manifest.preprocess;
         let seed = self.config.seed;
         let transform = match &self.generator {
-            Some(generator) if training && self.is_random() => {
+            Some(generator) if training && generator.is_random() => {
                 ImageTransform::Augment { preprocess, generator: generator.clone(), seed }
             }
             _ => ImageTransform::Evaluate(preprocess),
@@ -307,6 +339,11 @@ impl Run {
         started: Instant,
     ) -> Result<Option<f64>> {
         let config = &self.config;
+        if let Some(finder) = &self.finder {
+            let loss = self.loss.clone().unwrap_or(LossConfig::cross_entropy());
+            let curve = find_rate(&network, config.optimizer_of(&network)?, train, &loss, finder)?;
+            return lr_find::keep(&curve, finder, &self.folder).map(Some);
+        }
         let save = |network: &N| {
             let package = Package { manifest: self.manifest.clone(), model: assemble(network) };
             let path = self.folder.model();
@@ -323,7 +360,7 @@ impl Run {
         let mut early = EarlyStopping::new(Monitor::ValLoss)
             .with_patience(if config.early_stopping == 0 { usize::MAX } else { config.early_stopping })
             .with_restore_best_weights(config.restore_best);
-        let options = config.fit_options(Arc::clone(&self.stop))?;
+        let options = config.fit_options(self.loss.clone(), Arc::clone(&self.stop))?;
         let optimizer = config.optimizer_of(&network)?;
         let training = Instant::now();
         let outcome = {

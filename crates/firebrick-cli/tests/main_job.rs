@@ -124,6 +124,25 @@ fn the_written_configuration_makes_the_same_model_again_and_flags_win_over_it() 
     assert!(sandbox.read("runs/a/model.safetensors") != sandbox.read("runs/c/model.safetensors"));
 }
 
+#[test]
+fn mixed_images_are_computed_anew_though_the_backbone_is_frozen() {
+    let sandbox = Sandbox::with_data();
+    let mixed = sandbox
+        .train("--data data --epochs 2 --mix cutmix=1 --loss binary_cross_entropy --out runs/a")
+        .succeeded();
+    assert_run(&sandbox, "runs/a", &mixed, 2);
+    assert!(!mixed.stderr.contains("nothing is random"), "{}", mixed.stderr);
+    let plain = sandbox.train("--data data --epochs 2 --loss binary_cross_entropy --out runs/b").succeeded();
+    assert!(plain.stderr.contains("nothing is random"), "{}", plain.stderr);
+    assert!(sandbox.read("runs/a/model.safetensors") != sandbox.read("runs/b/model.safetensors"));
+
+    let found = sandbox
+        .run(&process::train_arguments("--data data --out runs/lr").replacen("train", "lr-find", 1))
+        .succeeded();
+    assert!(found.stdout.starts_with("Suggested learning rate: "), "{}", found.stdout);
+    assert_eq!(sandbox.listing("runs/lr"), ["config.toml", "lr.csv", "lr.svg"]);
+}
+
 #[cfg(feature = "embedded-weights")]
 #[test]
 fn eval_agrees_with_the_test_accuracy_of_the_run() {

@@ -71,6 +71,56 @@ fn a_deep_network_learns_classes_and_is_used_as_it_was_learnt() {
         );
     }
 
+    // Every loss, with mixed rows for classes.
+    let [labelled, numbered] = ["--target species", "--target petal_width --task regress --without species"];
+    for (place, (task, settings)) in [
+        (labelled, "--loss cross_entropy:label_smoothing=0.1,class_weights=balanced --mix mixup=0.2"),
+        (labelled, "--loss binary_cross_entropy"),
+        (labelled, "--loss focal:gamma=1,alpha=1 --sam 0.05"),
+        (labelled, "--loss binary_focal:alpha=0.5,gamma=1"),
+        (labelled, "--loss kl_divergence --mix mixup=0.2"),
+        (labelled, "--loss cosine"),
+        (labelled, "--loss mse"),
+        (labelled, "--loss mae"),
+        (labelled, "--loss huber:delta=0.1"),
+        (numbered, "--loss mae --sam 0.05"),
+        (numbered, "--loss huber:delta=0.5"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let train = format!(
+            "train --data iris.csv {task} --epochs 40 --lr 0.02 --device ndarray {settings} --out loss-{place}"
+        );
+        let trained = sandbox.run(&train).succeeded();
+        let name = if task == labelled { "Test accuracy" } else { "Test R2" };
+        assert!(figure(&trained.stdout, name) > 0.85, "{settings}: {}", trained.stdout);
+    }
+    for (task, settings, words) in [
+        (numbered, "--loss focal", &["focal", "mse, mae or huber"][..]),
+        (numbered, "--mix mixup=0.2", &["mixup=0.2", "numbers are not mixed"]),
+        (labelled, "--mix cutmix=1", &["`cutmix` is 1", "only images"]),
+        (labelled, "--loss cross_entropy:class_weights=[1,1]", &["class_weights", "3 classes"]),
+    ] {
+        sandbox
+            .run(&format!("train --data iris.csv {task} --epochs 1 --device ndarray {settings} --out no"))
+            .refused(words);
+    }
+
+    // A learning rate from a short run, for both tasks.
+    for (task, settings) in [(labelled, "--loss focal"), (numbered, "--optimizer sgd")] {
+        let found = sandbox
+            .run(&format!("lr-find --data iris.csv {task} --device ndarray {settings} --out lr"))
+            .succeeded();
+        let rate = figure(&found.stdout, "Suggested learning rate");
+        assert!((1e-5..10.0).contains(&rate), "{}", found.stdout);
+        assert_eq!(sandbox.listing("lr"), ["config.toml", "lr.csv", "lr.svg"]);
+        std::fs::remove_dir_all(sandbox.path("lr")).expect("removed");
+    }
+    sandbox
+        .run("lr-find --data iris.csv --target species --first 1 --last 0.1")
+        .refused(&["`last` is 0.1", "first"]);
+
     // The same again, from the configuration that was written.
     sandbox.run("train --config a/config.toml --out b").succeeded();
     assert!(sandbox.read("a/model.safetensors") == sandbox.read("b/model.safetensors"));

@@ -9,7 +9,7 @@
 //! - [`ClassifierHead`]: pooled features to logits, with hidden layers if wanted
 //! - [`Initializer`]: seeded initial weights, the same on every backend
 //! - [`dense`]: burn's linear layer and an activation as one operation
-//! - [`cross_entropy`]: the loss from logits
+//! - [`loss`]: what is minimised, with [`cross_entropy`] from logits the usual one
 //! - [`LayerSummary`]: what a layer costs, for tables of shapes, parameters and multiply-adds
 //!
 //! ```
@@ -25,18 +25,18 @@
 
 mod activation;
 mod conv_norm_act;
-mod cross_entropy;
 mod dense;
 mod head;
 mod initializer;
+pub mod loss;
 mod network;
 mod summary;
 
 pub use activation::Activation;
 pub use conv_norm_act::{ConvNormAct, ConvNormActConfig};
-pub use cross_entropy::cross_entropy;
 pub use dense::dense;
 pub use head::{ClassifierHead, HeadConfig};
 pub use initializer::{Initializer, seed_of};
+pub use loss::{LossError, cross_entropy};
 pub use network::Network;
 pub use summary::LayerSummary;

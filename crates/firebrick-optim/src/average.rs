@@ -49,7 +49,7 @@ impl FromStr for AverageConfig {
     type Err = OptimError;
 
     fn from_str(text: &str) -> Result<Self, OptimError> {
-        setting::parse_fields("average", text)
+        setting::parse_settings("average", text)
     }
 }
 

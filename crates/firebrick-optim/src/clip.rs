@@ -61,7 +61,7 @@ impl FromStr for Clip {
     type Err = OptimError;
 
     fn from_str(text: &str) -> Result<Self, OptimError> {
-        let clip: Self = setting::parse_fields("clip", text)?;
+        let clip: Self = setting::parse_settings("clip", text)?;
         clip.validate()?;
         Ok(clip)
     }

@@ -555,7 +555,7 @@ impl FromStr for OptimizerConfig {
         if !Self::NAMES.contains(&name) {
             return Err(OptimError::UnknownName(name.to_owned()));
         }
-        let config: Self = setting::parse("optimizer", text)?;
+        let config: Self = setting::parse_setting("optimizer", text)?;
         config.validate()?;
         Ok(config)
     }

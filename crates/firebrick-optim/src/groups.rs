@@ -36,7 +36,7 @@ impl FromStr for GroupConfig {
     type Err = OptimError;
 
     fn from_str(text: &str) -> Result<Self, OptimError> {
-        let config: Self = setting::parse_fields("groups", text)?;
+        let config: Self = setting::parse_settings("groups", text)?;
         config.validate()?;
         Ok(config)
     }

@@ -75,7 +75,7 @@ impl FromStr for LbfgsConfig {
     type Err = OptimError;
 
     fn from_str(text: &str) -> Result<Self, OptimError> {
-        let config: Self = setting::parse_fields("lbfgs", text)?;
+        let config: Self = setting::parse_settings("lbfgs", text)?;
         config.init()?;
         Ok(config)
     }

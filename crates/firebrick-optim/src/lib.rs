@@ -59,4 +59,5 @@ pub use rate::{Rate, RateConfig};
 pub use regularize::RegularizeConfig;
 pub use sam::sam_ascent;
 pub use schedule::ScheduleConfig;
+pub use setting::{parse_setting, parse_settings};
 pub use stepper::{StepConfig, Stepper};

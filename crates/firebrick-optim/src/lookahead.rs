@@ -51,7 +51,7 @@ impl FromStr for LookaheadConfig {
     type Err = OptimError;
 
     fn from_str(text: &str) -> Result<Self, OptimError> {
-        let config: Self = setting::parse_fields("lookahead", text)?;
+        let config: Self = setting::parse_settings("lookahead", text)?;
         config.validate()?;
         Ok(config)
     }

@@ -63,7 +63,7 @@ impl FromStr for RegularizeConfig {
     type Err = OptimError;
 
     fn from_str(text: &str) -> Result<Self, OptimError> {
-        let config: Self = setting::parse_fields("regularize", text)?;
+        let config: Self = setting::parse_settings("regularize", text)?;
         config.validate()?;
         Ok(config)
     }

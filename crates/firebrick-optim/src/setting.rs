@@ -5,12 +5,16 @@ use serde_json::{Map, Value};
 
 use crate::OptimError;
 
-/// What `text` chooses among the variants of `T`, whose tag is `name`; `what` is said in errors.
-pub(crate) fn parse<T: DeserializeOwned>(what: &'static str, text: &str) -> Result<T, OptimError> {
+/// What a line `name:key=value,...` chooses among the variants of `T`, whose tag is `name`; `what` is said in errors.
+///
+/// # Errors
+///
+/// [`OptimError::Setting`] for a name, a key or a value that `T` does not have.
+pub fn parse_setting<T: DeserializeOwned>(what: &'static str, text: &str) -> Result<T, OptimError> {
     parse_with(what, text, |_| ())
 }
 
-/// As [`parse`], with a change to the table before it is read.
+/// As [`parse_setting`], with a change to the table before it is read.
 pub(crate) fn parse_with<T: DeserializeOwned>(
     what: &'static str,
     text: &str,
@@ -25,8 +29,12 @@ pub(crate) fn parse_with<T: DeserializeOwned>(
     read(what, text, map)
 }
 
-/// The `T` whose fields `text` gives; `what` is said in errors.
-pub(crate) fn parse_fields<T: DeserializeOwned>(what: &'static str, text: &str) -> Result<T, OptimError> {
+/// The `T` whose fields a line `key=value,...` gives; `what` is said in errors.
+///
+/// # Errors
+///
+/// [`OptimError::Setting`] for a key or a value that `T` does not have.
+pub fn parse_settings<T: DeserializeOwned>(what: &'static str, text: &str) -> Result<T, OptimError> {
     read(what, text, table(what, text, text)?)
 }
 

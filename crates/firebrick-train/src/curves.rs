@@ -5,7 +5,7 @@ use std::path::Path;
 use plotters::prelude::*;
 
 use crate::file::write_atomically;
-use crate::{EpochRecord, History, TrainError};
+use crate::{EpochRecord, History, RateCurve, TrainError};
 
 const SIZE: (u32, u32) = (960, 400);
 const TRAINING: RGBColor = RGBColor(0x1f, 0x77, 0xb4);
@@ -66,6 +66,69 @@ fn draw<'a>(
     for (area, panel) in root.split_evenly((1, panels.len())).iter().zip(panels) {
         draw_panel(history, panel, area)?;
     }
+    root.present()?;
+    Ok(())
+}
+
+/// Losses over rates, with the rate that is suggested.
+pub(crate) fn draw_rates(curve: &RateCurve, path: &Path) -> Result<(), TrainError> {
+    let mut svg = String::new();
+    draw_rates_to(curve, &mut svg)
+        .map_err(|error| TrainError::io(path, "draw")(std::io::Error::other(error.to_string())))?;
+    write_atomically(path, svg.as_bytes())
+}
+
+fn draw_rates_to<'a>(curve: &RateCurve, svg: &'a mut String) -> Result<(), Box<dyn std::error::Error + 'a>> {
+    let root = SVGBackend::with_string(svg, (640, SIZE.1)).into_drawing_area();
+    root.fill(&WHITE)?;
+    let of = |column: usize| curve.points.iter().map(move |point| (point[0].log10(), point[column]));
+    // The last batches, whose losses run away, would press the rest to the floor.
+    let smoothed: Vec<f64> = of(2).map(|point| point.1).collect();
+    let least = smoothed.iter().copied().fold(f64::INFINITY, f64::min);
+    let first = smoothed.first().copied().unwrap_or(1.0);
+    let least = if least.is_finite() { least } else { 0.0 };
+    let (bottom, top) = ((least - 0.1 * (first - least)).max(0.0), first.max(least + 0.01) * 1.6);
+    let (left, right) = (of(1).next().map_or(-1.0, |p| p.0), of(1).next_back().map_or(0.0, |p| p.0));
+    let mut chart = ChartBuilder::on(&root)
+        .caption("Learning rate range test", ("sans-serif", 20))
+        .margin(12)
+        .x_label_area_size(36)
+        .y_label_area_size(52)
+        .build_cartesian_2d(left..right.max(left + 1.0), bottom..top)?;
+    chart
+        .configure_mesh()
+        .x_desc("learning rate")
+        .y_desc("loss")
+        .x_labels(9)
+        .x_label_formatter(&|log| format!("{:.0e}", 10f64.powf(*log)))
+        .y_label_formatter(&|value| format!("{value:.2}"))
+        .light_line_style(TRANSPARENT)
+        .draw()?;
+    let inside = |points: &mut dyn Iterator<Item = (f64, f64)>| -> Vec<(f64, f64)> {
+        points.map(|(x, y)| (x, y.clamp(bottom, top))).collect()
+    };
+    for (name, color, points) in [
+        ("batch", TRAINING.mix(0.35), inside(&mut of(1))),
+        ("smoothed", TRAINING.mix(1.0), inside(&mut of(2))),
+    ] {
+        chart
+            .draw_series(LineSeries::new(points, color.stroke_width(2)))?
+            .label(name)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2)));
+    }
+    if let Some(rate) = curve.suggestion() {
+        let line = vec![(rate.log10(), bottom), (rate.log10(), top)];
+        chart
+            .draw_series(LineSeries::new(line, VALIDATION.stroke_width(2)))?
+            .label(format!("suggested, {rate:.1e}"))
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], VALIDATION.stroke_width(2)));
+    }
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::UpperLeft)
+        .background_style(WHITE.mix(0.85))
+        .border_style(BLACK.mix(0.3))
+        .draw()?;
     root.present()?;
     Ok(())
 }

@@ -11,6 +11,9 @@ pub enum TrainError {
     /// Optimizer settings.
     #[error(transparent)]
     Optim(#[from] firebrick_optim::OptimError),
+    /// Settings of a loss.
+    #[error(transparent)]
+    Loss(#[from] firebrick_nn::LossError),
     /// A file that could not be written or read.
     #[error("{}: cannot {action}", path.display())]
     Io {

@@ -1,11 +1,11 @@
 //! Using a network without changing it.
 
 use burn::tensor::Tensor;
-use firebrick_nn::{Network, cross_entropy};
+use firebrick_nn::Network;
 
-use crate::{Batch, Batches, Evaluation, TrainError};
+use crate::{Batch, Batches, Evaluation, LossConfig, TrainError};
 
-/// Loss, accuracy and confusion of `network` on one epoch of `batches`.
+/// Cross-entropy, accuracy and confusion of `network` on one epoch of `batches`.
 ///
 /// # Errors
 ///
@@ -14,15 +14,28 @@ pub fn evaluate<const D: usize, N: Network<D>>(
     network: &N,
     batches: &mut dyn Batches<D>,
 ) -> Result<Evaluation, TrainError> {
+    evaluate_by(network, batches, &LossConfig::cross_entropy())
+}
+
+/// As [`evaluate`], with another loss.
+///
+/// # Errors
+///
+/// As of [`evaluate`]; [`TrainError::Loss`] for a setting that does not go with the network.
+pub fn evaluate_by<const D: usize, N: Network<D>>(
+    network: &N,
+    batches: &mut dyn Batches<D>,
+    loss: &LossConfig,
+) -> Result<Evaluation, TrainError> {
     let network = network.valid();
     let mut tally = Tally::default();
     for batch in batches.epoch(0) {
         let batch = batch?;
-        let device = batch.inputs.device();
         let logits = network.forward(batch.inputs.clone());
         tally.check_labels(&batch, logits.dims()[1])?;
-        let loss = cross_entropy(logits.clone(), batch.targets(&device));
-        tally.add(&batch.labels, scalar(loss), &argmax(logits));
+        loss.validate_classes(logits.dims()[1])?;
+        let value = scalar(loss.of_classes(logits.clone(), &batch));
+        tally.add(&batch.labels, value, &argmax(logits));
     }
     tally.finish()
 }
@@ -83,7 +96,8 @@ impl Tally {
         if self.confusion.is_empty() {
             self.confusion = vec![vec![0; classes]; classes];
         }
-        match batch.labels.iter().find(|&&label| label >= classes) {
+        let partners = batch.mix.iter().flat_map(|mix| &mix.partners);
+        match batch.labels.iter().chain(partners).find(|&&label| label >= classes) {
             Some(label) => Err(TrainError::Batches(format!(
                 "a sample has class {label}, the network has {classes} classes, 0 to {}",
                 classes.saturating_sub(1)

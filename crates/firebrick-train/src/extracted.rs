@@ -40,8 +40,8 @@ impl<S: Batches<4>, F: Fn(Tensor<4>) -> Tensor<2>> Batches<2> for Extracted<S, F
     fn epoch<'a>(&'a mut self, epoch: usize) -> Box<dyn Iterator<Item = Result<Batch<2>, TrainError>> + 'a> {
         let function = &self.function;
         Box::new(self.source.epoch(epoch).map(move |batch| {
-            let Batch { inputs, labels } = batch?;
-            Ok(Batch { inputs: function(inputs), labels })
+            let Batch { inputs, labels, mix } = batch?;
+            Ok(Batch { inputs: function(inputs), labels, mix })
         }))
     }
 }
@@ -64,7 +64,7 @@ pub fn extract(
     let mut outputs = Vec::new();
     let mut all_labels = Vec::new();
     for batch in source.epoch(0) {
-        let Batch { inputs, labels } = batch?;
+        let Batch { inputs, labels, .. } = batch?;
         outputs.push(function(inputs));
         all_labels.extend(labels);
         if !progress(all_labels.len(), total) {

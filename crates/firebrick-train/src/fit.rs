@@ -6,17 +6,20 @@ use std::time::Instant;
 
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
-use firebrick_nn::{Network, cross_entropy};
+use firebrick_nn::Network;
 use firebrick_optim::{RateConfig, StepConfig, Stepper, sam_ascent};
 
-use crate::evaluate::{Tally, argmax, evaluate, scalar};
-use crate::{BatchEnd, Batches, Callback, EpochRecord, Flow, History, TrainBegin, TrainError};
+use crate::evaluate::{Tally, argmax, evaluate_by, scalar};
+use crate::{BatchEnd, Batches, Callback, EpochRecord, Flow, History, LossConfig, TrainBegin, TrainError};
 
 /// Settings of [`fit`].
 #[derive(Clone, Debug)]
 pub struct FitOptions {
     /// Number of epochs at most; 1 by default.
     pub epochs: usize,
+    /// What is minimised, and what a validation measures; none is cross-entropy in [`fit`], the mean squared error in
+    /// [`fit_regression`](crate::fit_regression).
+    pub loss: Option<LossConfig>,
     /// Learning rate that the schedule starts from; 1e-3 by default, as Keras' and PyTorch's Adam.
     pub learning_rate: f64,
     /// How the rate moves; constant by default. A plateau watches the validation, or the training where there is none.
@@ -31,6 +34,7 @@ impl Default for FitOptions {
     fn default() -> Self {
         Self {
             epochs: 1,
+            loss: None,
             learning_rate: 1e-3,
             schedule: RateConfig::default(),
             step: StepConfig::default(),
@@ -76,7 +80,7 @@ pub struct Outcome<N> {
     pub stop: Stop,
 }
 
-/// Trains `network` with cross-entropy on the batches of `train`.
+/// Trains `network` to tell classes, with cross-entropy or the loss of the options, on the batches of `train`.
 ///
 /// Every epoch takes all batches of `train`, a step each, and then evaluates on `validation`. Gradients are
 /// recorded for whatever parameter requires them; freeze others before (`Module::freeze_group`), or better, put
@@ -85,7 +89,7 @@ pub struct Outcome<N> {
 /// # Errors
 ///
 /// [`TrainError::OutOfRange`] for zero epochs or a learning rate that is negative or no number; [`TrainError::Optim`] for a
-/// schedule or a step that does not go with the run; whatever the batches or a callback give. A loss that is no number is an [`Outcome`], since its network is worth keeping.
+/// schedule or a step that does not go with the run; [`TrainError::Loss`] for a loss that does not go with the network; whatever the batches or a callback give. A loss that is no number is an [`Outcome`], since its network is worth keeping.
 pub fn fit<const D: usize, N: Network<D>>(
     network: N,
     optimizer: ModuleOptimizer,
@@ -100,6 +104,7 @@ pub fn fit<const D: usize, N: Network<D>>(
     for callback in callbacks.iter_mut() {
         callback.on_train_begin(&begin);
     }
+    let loss = options.loss.clone().unwrap_or(LossConfig::cross_entropy());
     let mut stepper = options.stepper(optimizer, begin.batches)?;
     let mut network = network.train();
     let mut history = History::default();
@@ -115,19 +120,22 @@ pub fn fit<const D: usize, N: Network<D>>(
             // The one place where the gradient's tape begins: sources give plain tensors.
             let logits = network.forward(Tensor::from_inner(batch.inputs.clone()));
             tally.check_labels(&batch, logits.dims()[1])?;
-            let loss = cross_entropy(logits.clone(), batch.targets(&logits.device()));
-            let loss_value = scalar(loss.clone());
+            if batch_index == 0 {
+                loss.validate_classes(logits.dims()[1])?;
+            }
+            let batch_loss = loss.of_classes(logits.clone(), &batch);
+            let loss_value = scalar(batch_loss.clone());
             if !loss_value.is_finite() {
                 stop = Stop::NonFiniteLoss { epoch, batch: Some(batch_index + 1), loss: loss_value };
                 network = before.train();
                 break 'epochs;
             }
-            let mut gradients = GradientsParams::from_grads(loss.backward(), &network);
+            let mut gradients = GradientsParams::from_grads(batch_loss.backward(), &network);
             if let Some(rho) = stepper.sam() {
                 let steepest = sam_ascent(network.clone(), &mut gradients, rho);
                 let logits = steepest.forward(Tensor::from_inner(batch.inputs.clone()));
-                let loss = cross_entropy(logits.clone(), batch.targets(&logits.device()));
-                gradients = GradientsParams::from_grads(loss.backward(), &steepest);
+                let batch_loss = loss.of_classes(logits, &batch);
+                gradients = GradientsParams::from_grads(batch_loss.backward(), &steepest);
             }
             network = stepper.add(network, gradients, batch.labels.len());
 
@@ -155,7 +163,7 @@ pub fn fit<const D: usize, N: Network<D>>(
         network = stepper.end_epoch(network, epoch);
         let snapshot = stepper.averaged(&network);
         let measured = match validation.as_deref_mut() {
-            Some(validation) => Some(evaluate(&snapshot, validation)?),
+            Some(validation) => Some(evaluate_by(&snapshot, validation, &loss)?),
             None => None,
         };
         if let Some(loss) = measured.as_ref().map(|m| m.loss).filter(|loss| !loss.is_finite()) {

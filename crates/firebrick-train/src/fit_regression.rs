@@ -12,9 +12,12 @@ use crate::evaluate::{floats, scalar};
 use crate::fit::check;
 use crate::metrics::Regression;
 use crate::{
-    BatchEnd, Batches, Callback, EpochRecord, FitOptions, Flow, History, InMemory, Outcome, Stop, TrainBegin,
-    TrainError,
+    Batch, BatchEnd, Batches, Callback, EpochRecord, FitOptions, Flow, History, InMemory, LossConfig,
+    Outcome, Stop, TrainBegin, TrainError,
 };
+
+/// The true numbers of a batch, beside its outputs.
+type Truth<'a, const D: usize> = Box<dyn Fn(&Batch<D>, &Tensor<2>) -> Result<Tensor<2>, TrainError> + 'a>;
 
 /// Inputs in the device's memory, each with a number to tell of it.
 #[derive(Clone, Debug)]
@@ -44,6 +47,17 @@ impl<const D: usize> Numbers<D> {
     pub fn shuffled(mut self, seed: u64) -> Self {
         self.batches = self.batches.shuffled(seed);
         self
+    }
+
+    /// The batches, and what gives the truth of one of them for outputs `[batch, 1]`, in their shape and on their device.
+    pub(crate) fn parts(&mut self) -> (&mut InMemory<D>, Truth<'_, D>) {
+        let targets = &self.targets;
+        let truth = move |batch: &Batch<D>, outputs: &Tensor<2>| {
+            check_output(outputs.dims()[1])?;
+            let targets: Vec<f32> = batch.labels.iter().map(|&place| targets[place]).collect();
+            Ok(Tensor::from_data(TensorData::new(targets, outputs.dims()), &outputs.device()))
+        };
+        (&mut self.batches, Box::new(truth))
     }
 
     /// Population variance of the targets.
@@ -84,7 +98,7 @@ fn check_output(width: usize) -> Result<(), TrainError> {
     }
 }
 
-/// Trains `network` with the mean squared error `1/n Σ (ŷ - y)²` on the batches of `train`.
+/// Trains `network` to tell a number, with the mean squared error `1/n Σ (ŷ - y)²` or the loss of the options, on the batches of `train`.
 ///
 /// It is [`fit`](crate::fit) for numbers: the same order, snapshots, callbacks and ends. A record's `accuracy` is R², the share of
 /// the targets' variance that is explained; it can be negative.
@@ -92,7 +106,7 @@ fn check_output(width: usize) -> Result<(), TrainError> {
 /// # Errors
 ///
 /// [`TrainError::OutOfRange`] for zero epochs or a learning rate that is negative or no number; [`TrainError::Optim`] for a
-/// schedule that does not go with the run; [`TrainError::Batches`] if the network has not one output; whatever a callback gives.
+/// schedule that does not go with the run; [`TrainError::Loss`] for a loss of classes; [`TrainError::Batches`] if the network has not one output; whatever a callback gives.
 pub fn fit_regression<const D: usize, N: Network<D>>(
     network: N,
     optimizer: ModuleOptimizer,
@@ -102,6 +116,9 @@ pub fn fit_regression<const D: usize, N: Network<D>>(
     callbacks: &mut [&mut dyn Callback<N>],
 ) -> Result<Outcome<N>, TrainError> {
     check(options)?;
+    let loss = options.loss.clone().unwrap_or(LossConfig::Mse {});
+    loss.validate_numbers()?;
+    let is_squared = loss == LossConfig::Mse {};
     let begin = TrainBegin {
         epochs: options.epochs,
         batches: train.batches.num_batches(),
@@ -112,6 +129,7 @@ pub fn fit_regression<const D: usize, N: Network<D>>(
     }
     let variance = train.variance();
     let explained = |mse: f64| if variance > 0.0 { 1.0 - mse / variance } else { 0.0 };
+    let device = train.batches.device();
     let mut stepper = options.stepper(optimizer, begin.batches)?;
     let mut network = network.train();
     let mut history = History::default();
@@ -120,40 +138,43 @@ pub fn fit_regression<const D: usize, N: Network<D>>(
     'epochs: for epoch in 1..=options.epochs {
         let started = Instant::now();
         let before = network.valid();
-        let (mut samples, mut sum) = (0, 0.0);
-        for (batch_index, batch) in train.batches.epoch(epoch - 1).enumerate() {
+        // The sums of losses and of squared errors.
+        let (mut samples, mut sum, mut squares) = (0, 0.0, 0.0);
+        let (batches, truth) = train.parts();
+        for (batch_index, batch) in batches.epoch(epoch - 1).enumerate() {
             let batch = batch?;
-            let inputs = Tensor::from_inner(batch.inputs);
+            let inputs = Tensor::from_inner(batch.inputs.clone());
             let outputs = network.forward(inputs.clone());
-            check_output(outputs.dims()[1])?;
-            let targets: Vec<f32> = batch.labels.iter().map(|&place| train.targets[place]).collect();
-            let targets = TensorData::new(targets, [batch.labels.len(), 1]);
-            let targets = Tensor::from_data(targets, &outputs.device());
-            let loss = (outputs - targets.clone()).square().mean();
-            let loss_value = scalar(loss.clone());
+            let targets = truth(&batch, &outputs)?;
+            let batch_loss = loss.of_numbers(outputs.clone(), targets.clone());
+            let loss_value = scalar(batch_loss.clone());
+            let squared = match is_squared {
+                true => loss_value,
+                false => scalar((outputs - targets.clone()).inner().square().mean()),
+            };
             if !loss_value.is_finite() {
                 stop = Stop::NonFiniteLoss { epoch, batch: Some(batch_index + 1), loss: loss_value };
                 network = before.train();
                 break 'epochs;
             }
-            let mut gradients = GradientsParams::from_grads(loss.backward(), &network);
+            let mut gradients = GradientsParams::from_grads(batch_loss.backward(), &network);
             if let Some(rho) = stepper.sam() {
                 let steepest = sam_ascent(network.clone(), &mut gradients, rho);
-                let loss = (steepest.forward(inputs) - targets).square().mean();
-                gradients = GradientsParams::from_grads(loss.backward(), &steepest);
+                let batch_loss = loss.of_numbers(steepest.forward(inputs), targets);
+                gradients = GradientsParams::from_grads(batch_loss.backward(), &steepest);
             }
             network = stepper.add(network, gradients, batch.labels.len());
 
             samples += batch.labels.len();
             sum += loss_value * batch.labels.len() as f64;
-            let loss = sum / samples as f64;
+            squares += squared * batch.labels.len() as f64;
             let end = BatchEnd {
                 epoch,
                 batch: batch_index + 1,
                 samples,
                 batch_loss: loss_value,
-                loss,
-                accuracy: explained(loss),
+                loss: sum / samples as f64,
+                accuracy: explained(squares / samples as f64),
             };
             for callback in callbacks.iter_mut() {
                 callback.on_batch_end(&end);
@@ -174,17 +195,27 @@ pub fn fit_regression<const D: usize, N: Network<D>>(
                     network = before.train();
                     break;
                 }
-                Some(Regression::new(&truth, &told)?)
+                let figures = Regression::new(&truth, &told)?;
+                let value = match is_squared {
+                    true => figures.mse,
+                    false => {
+                        let column = |values: &[f64]| {
+                            let data = TensorData::new(values.to_vec(), [values.len(), 1]);
+                            Tensor::from_data(data.convert::<f32>(), &device)
+                        };
+                        scalar(loss.of_numbers(column(&told), column(&truth)))
+                    }
+                };
+                Some((value, figures.r2))
             }
             None => None,
         };
-        let loss = sum / samples as f64;
         let record = EpochRecord {
             epoch,
-            loss,
-            accuracy: explained(loss),
-            val_loss: measured.map(|m| m.mse),
-            val_accuracy: measured.and_then(|m| m.r2),
+            loss: sum / samples as f64,
+            accuracy: explained(squares / samples as f64),
+            val_loss: measured.map(|(loss, _)| loss),
+            val_accuracy: measured.and_then(|(_, r2)| r2),
             penalty: stepper.penalty(&network),
             lr: stepper.last_rate(),
             seconds: started.elapsed().as_secs_f64(),

@@ -109,7 +109,7 @@ impl Batches<4> for ImageBatches {
             let nhwc = TensorData::new(pixels, [labels.len(), height, width, 3]);
             // NCHW by its strides; the memory stays as it is.
             let inputs = Tensor::<4>::from_data(nhwc, &device).permute([0, 3, 1, 2]);
-            Ok(Batch { inputs, labels })
+            Ok(Batch::new(inputs, labels))
         }))
     }
 }

@@ -1,6 +1,6 @@
 //! Batches of one tensor.
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use firebrick_data::shuffled;
 
 use crate::{Batch, Batches, TrainError};
@@ -39,6 +39,10 @@ impl<const D: usize> InMemory<D> {
         Ok(Self { inputs, labels, batch_size, shuffle: None })
     }
 
+    pub(crate) fn device(&self) -> Device {
+        self.inputs.device()
+    }
+
     /// Shuffles every epoch anew; the order depends on `seed` and the epoch alone.
     pub fn shuffled(mut self, seed: u64) -> Self {
         self.shuffle = Some(seed);
@@ -67,10 +71,10 @@ impl<const D: usize> Batches<D> for InMemory<D> {
             let rows = &order[first..(first + self.batch_size).min(samples)];
             let indices: Vec<i32> = rows.iter().map(|&row| row as i32).collect();
             let indices = Tensor::<1, Int>::from_data(TensorData::new(indices, [rows.len()]), &device);
-            Ok(Batch {
-                inputs: self.inputs.clone().select(0, indices),
-                labels: rows.iter().map(|&row| self.labels[row]).collect(),
-            })
+            Ok(Batch::new(
+                self.inputs.clone().select(0, indices),
+                rows.iter().map(|&row| self.labels[row]).collect(),
+            ))
         }))
     }
 }

@@ -4,11 +4,12 @@ use std::path::Path;
 
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
-use firebrick_nn::{Network, cross_entropy};
+use firebrick_nn::Network;
 
+use crate::curves::draw_rates;
 use crate::evaluate::{Tally, scalar};
 use crate::file::write_atomically;
-use crate::{Batches, TrainError};
+use crate::{Batch, Batches, LossConfig, Numbers, TrainError};
 
 /// Settings of [`find_rate`]; the defaults are those of fastai's `lr_find`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,13 +18,35 @@ pub struct RateFinder {
     pub first: f64,
     /// Rate of the last step, greater than `first`; 10 by default.
     pub last: f64,
-    /// Steps, at least 2; 100 by default. The data is gone through as often as it takes.
+    /// Steps, 2 to 10,000; 100 by default. The data is gone through as often as it takes.
     pub steps: usize,
 }
 
 impl Default for RateFinder {
     fn default() -> Self {
         Self { first: 1e-7, last: 10.0, steps: 100 }
+    }
+}
+
+impl RateFinder {
+    /// Checks the rates and the number of steps.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::OutOfRange`] names the one that is wrong.
+    pub fn validate(&self) -> Result<(), TrainError> {
+        let wrong =
+            |field, value: f64, range| TrainError::OutOfRange { field, value: value.to_string(), range };
+        if !(self.first.is_finite() && self.first > 0.0) {
+            return Err(wrong("first", self.first, "a number greater than 0"));
+        }
+        if !(self.last.is_finite() && self.last > self.first) {
+            return Err(wrong("last", self.last, "a number greater than the first rate"));
+        }
+        if !(2..=10_000).contains(&self.steps) {
+            return Err(wrong("steps", self.steps as f64, "2 to 10000"));
+        }
+        Ok(())
     }
 }
 
@@ -35,13 +58,20 @@ pub struct RateCurve {
 }
 
 impl RateCurve {
-    /// The rate at which the smoothed loss falls fastest, by the logarithm of the rate; none where it falls nowhere.
+    /// The rate half way down the longest valley of the smoothed loss, as fastai suggests it; none where it falls nowhere.
     ///
-    /// The first tenth of the points is left out: the smoothing has not settled there.
+    /// The valley is the longest list of points, neighbours or not, of which each is lower than the one before. A noisy loss makes
+    /// short ones; a single fast fall, as between two unlike batches, makes none.
     pub fn suggestion(&self) -> Option<f64> {
-        let settled = self.points.get(self.points.len() / 10..)?;
-        let slopes = settled.windows(3).map(|three| (three[1][0], three[2][2] - three[0][2]));
-        slopes.filter(|slope| slope.1 < 0.0).min_by(|a, b| a.1.total_cmp(&b.1)).map(|slope| slope.0)
+        // Of the longest valley that ends at each point, how many points it has.
+        let mut lengths: Vec<usize> = Vec::with_capacity(self.points.len());
+        for point in &self.points {
+            let before = self.points.iter().zip(&lengths).filter(|(other, _)| other[2] > point[2]);
+            lengths.push(1 + before.map(|(_, &length)| length).max().unwrap_or(0));
+        }
+        let longest = lengths.iter().copied().max().filter(|&length| length > 2)?;
+        let end = lengths.iter().position(|&length| length == longest)?;
+        Some(self.points[end.saturating_sub(longest / 2)][0])
     }
 
     /// Writes a CSV file with the columns `lr`, `loss` and `smoothed`, whole or not at all.
@@ -56,6 +86,15 @@ impl RateCurve {
         }
         write_atomically(path, text.as_bytes())
     }
+
+    /// Draws the losses over the logarithm of the rate as an SVG file, with the suggestion as a line down.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Io`] naming the file.
+    pub fn write_svg(&self, path: &Path) -> Result<(), TrainError> {
+        draw_rates(self, path)
+    }
 }
 
 /// Trains a copy of `network` with rates that grow by a constant factor from step to step: the range test of Smith 2017
@@ -68,21 +107,47 @@ impl RateCurve {
 /// [`TrainError::OutOfRange`] for rates or steps that are; whatever the batches give.
 pub fn find_rate<const D: usize, N: Network<D>>(
     network: &N,
+    optimizer: ModuleOptimizer,
+    train: &mut dyn Batches<D>,
+    loss: &LossConfig,
+    finder: &RateFinder,
+) -> Result<RateCurve, TrainError> {
+    search(network, optimizer, train, finder, |outputs, batch| {
+        Tally::default().check_labels(batch, outputs.dims()[1])?;
+        loss.validate_classes(outputs.dims()[1])?;
+        Ok(loss.of_classes(outputs, batch))
+    })
+}
+
+/// As [`find_rate`], for a network that tells a number.
+///
+/// # Errors
+///
+/// As of [`find_rate`]; [`TrainError::Loss`] for a loss of classes; [`TrainError::Batches`] if the network has not one output.
+pub fn find_rate_regression<const D: usize, N: Network<D>>(
+    network: &N,
+    optimizer: ModuleOptimizer,
+    train: &mut Numbers<D>,
+    loss: &LossConfig,
+    finder: &RateFinder,
+) -> Result<RateCurve, TrainError> {
+    loss.validate_numbers()?;
+    let (batches, truth) = train.parts();
+    search(network, optimizer, batches, finder, |outputs, batch| {
+        let truth = truth(batch, &outputs)?;
+        Ok(loss.of_numbers(outputs, truth))
+    })
+}
+
+fn search<const D: usize, N: Network<D>>(
+    network: &N,
     mut optimizer: ModuleOptimizer,
     train: &mut dyn Batches<D>,
     finder: &RateFinder,
+    loss: impl Fn(Tensor<2>, &Batch<D>) -> Result<Tensor<1>, TrainError>,
 ) -> Result<RateCurve, TrainError> {
     const BETA: f64 = 0.98;
-    let wrong = |field, value: f64, range| TrainError::OutOfRange { field, value: value.to_string(), range };
-    if !(finder.first.is_finite() && finder.first > 0.0) {
-        return Err(wrong("first", finder.first, "a number greater than 0"));
-    }
-    if !(finder.last.is_finite() && finder.last > finder.first) {
-        return Err(wrong("last", finder.last, "a number greater than the first rate"));
-    }
-    if finder.steps < 2 {
-        return Err(wrong("steps", finder.steps as f64, "at least 2"));
-    }
+    finder.validate()?;
     // Running statistics are shared by clones; `valid` copies them.
     let mut network = network.valid().train();
     let mut points: Vec<[f64; 3]> = Vec::new();
@@ -91,10 +156,8 @@ pub fn find_rate<const D: usize, N: Network<D>>(
         let before = points.len();
         for batch in train.epoch(epoch) {
             let batch = batch?;
-            let logits = network.forward(Tensor::from_inner(batch.inputs.clone()));
-            Tally::default().check_labels(&batch, logits.dims()[1])?;
-            let loss = cross_entropy(logits.clone(), batch.targets(&logits.device()));
-            let value = scalar(loss.clone());
+            let batch_loss = loss(network.forward(Tensor::from_inner(batch.inputs.clone())), &batch)?;
+            let value = scalar(batch_loss.clone());
             let step = points.len();
             mean = BETA * mean + (1.0 - BETA) * value;
             let smoothed = mean / (1.0 - BETA.powf(step as f64 + 1.0));
@@ -108,7 +171,7 @@ pub fn find_rate<const D: usize, N: Network<D>>(
             if points.len() == finder.steps {
                 return Ok(RateCurve { points });
             }
-            let gradients = GradientsParams::from_grads(loss.backward(), &network);
+            let gradients = GradientsParams::from_grads(batch_loss.backward(), &network);
             network = optimizer.step(rate, network, gradients);
         }
         if points.len() == before {
@@ -136,7 +199,13 @@ mod tests {
         let network = HeadConfig::new(1, 2).with_hidden([8]).init(3, &device);
         let before = network.valid().output.weight.val().into_data();
         let mut train = InMemory::new(inputs, labels, 8)?.shuffled(0);
-        let curve = find_rate(&network, OptimizerConfig::sgd().init()?, &mut train, &finder);
+        let curve = find_rate(
+            &network,
+            OptimizerConfig::sgd().init()?,
+            &mut train,
+            &LossConfig::cross_entropy(),
+            &finder,
+        );
         assert_eq!(network.output.weight.val().into_data(), before, "the network itself was trained");
         curve
     }
@@ -156,6 +225,29 @@ mod tests {
         let text = std::fs::read_to_string(&path).expect("written");
         assert!(text.starts_with("lr,loss,smoothed\n1e-7,"), "{text}");
         assert_eq!(text.lines().count(), 1 + rates.len());
+        let path = folder.path().join("rates.svg");
+        curve.write_svg(&path).expect("drawn");
+        let svg = std::fs::read_to_string(&path).expect("drawn");
+        assert!(svg.contains("learning rate") && svg.contains("suggested"), "{svg}");
+        RateCurve { points: Vec::new() }.write_svg(&path).expect("an empty curve is drawn too");
+    }
+
+    #[test]
+    fn a_rate_for_numbers_is_found_too() {
+        let device = DeviceChoice::NdArray.open().expect("built in");
+        let x: Vec<f32> = (0..40).map(|i| i as f32 / 10.0 - 2.0).collect();
+        let y = x.iter().map(|x| 0.5 - x).collect();
+        let inputs = Tensor::from_data(TensorData::new(x, [40, 1]), &device);
+        let mut train = Numbers::new(inputs, y, 8).expect("forty rows").shuffled(0);
+        let network = HeadConfig::new(1, 1).init(3, &device);
+        let optimizer = || OptimizerConfig::sgd().init().expect("valid");
+        let mut find = |loss: &str| {
+            let loss = loss.parse().expect("a loss");
+            find_rate_regression(&network, optimizer(), &mut train, &loss, &RateFinder::default())
+        };
+        let suggestion = find("huber").expect("found").suggestion().expect("the loss falls somewhere");
+        assert!((1e-3..10.0).contains(&suggestion), "{suggestion}");
+        assert!(find("focal").expect_err("of classes").to_string().contains("mse, mae or huber"));
     }
 
     #[test]

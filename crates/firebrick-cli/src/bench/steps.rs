@@ -56,7 +56,7 @@ impl Batches<4> for SameImages {
         let this = &*self;
         Box::new((0..this.steps).map(move |_| {
             let inputs = Tensor::from_data(this.images.clone(), &this.device).permute([0, 3, 1, 2]);
-            let batch = Batch { inputs, labels: this.labels.clone() };
+            let batch = Batch::new(inputs, this.labels.clone());
             this.handed_over.set(Some(Instant::now()));
             Ok(batch)
         }))
