@@ -9,7 +9,9 @@
 
 use std::path::PathBuf;
 
-use firebrick::augment::{Geometry, ImageDataGenerator, Interpolation, Normalization, Preprocess};
+use firebrick::augment::{
+    Augmentation, Geometry, ImageDataGenerator, Interpolation, Normalization, Preprocess,
+};
 use firebrick::data::{
     DecodeLimits, FolderOptions, ImageFolder, OnBadSample, Sample, builtin_fashion, cache_dir, shuffled,
 };
@@ -37,8 +39,11 @@ fn main() -> anyhow::Result<()> {
         normalization: Normalization::imagenet(),
     };
     let evaluation = ImageTransform::Evaluate(preprocess);
-    let augmented =
-        ImageTransform::Augment { preprocess, generator: ImageDataGenerator::keras_article(), seed: 0 };
+    let augmented = ImageTransform::Augment {
+        preprocess,
+        augmentation: Augmentation::Keras(Box::new(ImageDataGenerator::keras_article())),
+        seed: 0,
+    };
 
     // Model: pretrained backbone, global average pooling, Dense(128, relu), Dense(classes).
     let device = DeviceChoice::Auto.open()?;

@@ -27,6 +27,19 @@ pub enum AugmentError {
         /// The names that would be right, separated by commas.
         known: &'static str,
     },
+    /// A pipeline that cannot be read.
+    #[error("{0}")]
+    Syntax(String),
+    /// A step of a pipeline that is wrong.
+    #[error("step {number} ({name}): {reason}")]
+    Step {
+        /// Its place, counted from 1.
+        number: usize,
+        /// Its name.
+        name: String,
+        /// The field and the value, and what would be right.
+        reason: String,
+    },
 }
 
 impl AugmentError {

@@ -8,6 +8,8 @@
 //!    an [`Rgb32FImage`](image::Rgb32FImage) with values in `[0, 255]`.
 //! 3. [`Normalization`] turns the levels into the numbers that the weights were trained on.
 //!
+//! In place of the generator, a [`Pipeline`] has the transforms of torchvision in any order, and the policies made of them.
+//!
 //! Randomness is kept in one place: a *draw* ([`KerasDraw`]) is a plain struct made from a [`DrawKey`], that is from
 //! (seed, epoch, sample), and applying it is a pure function. So the images do not depend on the number of workers or on
 //! their order, and any single one can be made again.
@@ -39,6 +41,7 @@
 //! `standardize` and `fit`, and PIL's `Image.resize`.
 
 mod affine;
+mod augmentation;
 mod brightness;
 mod channel_shift;
 mod contact_sheet;
@@ -52,7 +55,9 @@ mod lanes;
 mod normalization;
 mod preprocess;
 mod resize;
+mod transform;
 
+pub use augmentation::Augmentation;
 pub use contact_sheet::contact_sheet;
 pub use draw_key::DrawKey;
 pub use error::AugmentError;
@@ -64,3 +69,4 @@ pub use normalization::Normalization;
 pub use preprocess::{Geometry, MAX_INPUT_SIDE, Preprocess};
 pub use rand_chacha::ChaCha8Rng;
 pub use resize::{Interpolation, resize};
+pub use transform::{LearntPolicy, Op, Pipeline, Sampling, Transform};

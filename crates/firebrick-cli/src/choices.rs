@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use firebrick::augment::ImageDataGenerator;
+use firebrick::augment::{ImageDataGenerator, Pipeline};
 use firebrick::data::Task;
 use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -196,10 +196,12 @@ impl From<OnBadImage> for firebrick::data::OnBadSample {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub(crate) enum Augment {
-    /// `none`, `keras`, or a TOML file of the generator's settings.
+    /// `none`, `keras`, the name of a pipeline, or a TOML file of either kind.
     Named(String),
-    /// The settings themselves, as a table of the configuration file.
-    Inline(Box<ImageDataGenerator>),
+    /// The generator's settings themselves, as a table of the configuration file.
+    Generator(Box<ImageDataGenerator>),
+    /// The steps of a pipeline themselves, as tables of the configuration file.
+    Pipeline(Pipeline),
 }
 
 impl FromStr for Augment {
@@ -218,8 +220,10 @@ impl<'de> Deserialize<'de> for Augment {
             type Value = Augment;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(
-                    "`none`, `keras`, the name of a TOML file, or a table of ImageDataGenerator's settings",
+                write!(
+                    f,
+                    "`none`, `keras`, {}, the name of a TOML file, or a table of ImageDataGenerator's settings or of steps",
+                    Pipeline::NAMES.join(", ")
                 )
             }
 
@@ -228,9 +232,14 @@ impl<'de> Deserialize<'de> for Augment {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<Augment, A::Error> {
-                let generator =
-                    ImageDataGenerator::deserialize(de::value::MapAccessDeserializer::new(table))?;
-                Ok(Augment::Inline(Box::new(generator)))
+                let table = toml::Table::deserialize(de::value::MapAccessDeserializer::new(table))?;
+                if table.contains_key("step") {
+                    return Pipeline::from_table(table).map(Augment::Pipeline).map_err(de::Error::custom);
+                }
+                let generator: ImageDataGenerator = table
+                    .try_into()
+                    .map_err(|error: toml::de::Error| de::Error::custom(error.to_string().trim_end()))?;
+                Ok(Augment::Generator(Box::new(generator)))
             }
         }
         deserializer.deserialize_any(Text)

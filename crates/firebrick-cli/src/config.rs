@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use firebrick::augment::ImageDataGenerator;
 use firebrick::burn::module::Module;
 use firebrick::burn::optim::ModuleOptimizer;
 use firebrick::optim::{GroupConfig, OptimError, OptimizerConfig, RateConfig, StepConfig};
@@ -114,9 +113,9 @@ settings! {
     lookahead: String = "none".to_owned(), "KEY=VALUE,...";
     /// Sharpness-aware minimisation with this radius, e.g. 0.05, in two passes a batch; 0 for none [default: 0]
     sam: f64 = 0.0, "RADIUS";
-    /// Random variation of the images: none, keras (rotation 40, shifts, shear and zoom 0.2, flips), or a TOML file
-    /// of ImageDataGenerator's settings [default: none]
-    augment: Augment = Augment::Named("none".to_owned()), "none|keras|FILE.toml";
+    /// Random variation of the images: none; keras (rotation 40, shifts, shear and zoom 0.2, flips); torchvision (crop and flip),
+    /// randaugment, trivialaugment, autoaugment or augmix; or a TOML file of ImageDataGenerator's settings or of [[step]] tables [default: none]
+    augment: Augment = Augment::Named("none".to_owned()), "NAME|FILE.toml";
     /// End after this many epochs without a better val_loss; 0 for never [default: 10]
     early_stopping: usize = 10, "EPOCHS";
     /// Whether to end with the weights of the best epoch [default: true]
@@ -166,8 +165,10 @@ impl Config {
             Some(path) => read(path)?,
             None => Settings::default(),
         };
-        let config = flags.resolve(file)?;
+        let mut config = flags.resolve(file)?;
         config.check()?;
+        // What is written of the run is then all there is to know of it.
+        config.augment = config.augment.load()?;
         Ok(config)
     }
 
@@ -309,27 +310,6 @@ impl Config {
             step: self.step()?,
             stop,
         })
-    }
-
-    /// The augmentation; none where nothing is random and nothing is normalised otherwise.
-    pub(crate) fn generator(&self) -> Result<Option<ImageDataGenerator>> {
-        let generator = match &self.augment {
-            Augment::Named(name) if name == "none" => return Ok(None),
-            Augment::Named(name) if name == "keras" => ImageDataGenerator::keras_article(),
-            Augment::Named(path) => {
-                let path = Path::new(path);
-                let text = std::fs::read_to_string(path).with_context(|| {
-                    format!(
-                        "augment is `{}`, which is neither `none` nor `keras` nor a file that can be read",
-                        path.display()
-                    )
-                })?;
-                toml::from_str(&text).map_err(|error| anyhow!("{}: {}", path.display(), tidy(&error)))?
-            }
-            Augment::Inline(generator) => (**generator).clone(),
-        };
-        generator.validate()?;
-        Ok(Some(generator))
     }
 
     /// As a file that `--config` reads.

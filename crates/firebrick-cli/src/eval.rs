@@ -4,14 +4,15 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use firebrick::augment::{Augmentation, Pipeline, Transform};
 use firebrick::data::open_evaluation;
 use firebrick::train::metrics::{ClassificationReport, Regression};
-use firebrick::train::{Extracted, Scores, score};
+use firebrick::train::{Extracted, ImageTransform, Scores, score};
 use firebrick::zoo::TablePackage;
 use serde::Serialize;
 
 use crate::Ended;
-use crate::choices::DataSource;
+use crate::choices::{Augment, DataSource};
 use crate::open::{OpenModel, open};
 use crate::reading::ReadingArgs;
 use crate::table::{self, Measured};
@@ -30,6 +31,12 @@ pub(crate) struct Args {
     /// Write the figures as well: a classifier's classes to a .csv file, everything as JSON to any other
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Varied views of every image, besides the plain one, whose probabilities are averaged [default: 0]
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1000))]
+    views: u32,
+    /// How views are varied, as `train --augment`
+    #[arg(long, value_name = "NAME|FILE.toml", requires = "views")]
+    augment: Option<Augment>,
     #[command(flatten)]
     reading: ReadingArgs,
 }
@@ -56,9 +63,24 @@ pub(crate) fn run(args: &Args) -> Result<Ended> {
     let OpenModel { model, classes, preprocess, .. } = open(&args.model.to_string_lossy(), None, &device)?;
     let samples = open_evaluation(crate::train::folder_of(&args.data)?, &classes)?;
     let backbone = model.backbone.compile(preprocess.input_size)?;
-    let images = args.reading.batches(samples, preprocess, &device);
-    let mut features = Extracted::new(images, |images| backbone.pooled(images));
-    let scores = score(&model.head, &mut features)?;
+    let scored = |transform| {
+        let images = args.reading.transformed(samples.clone(), transform, &device);
+        anyhow::Ok(score(&model.head, &mut Extracted::new(images, |images| backbone.pooled(images)))?)
+    };
+    let mut views = vec![scored(ImageTransform::Evaluate(preprocess))?];
+    if args.views > 0 {
+        let flip =
+            || Augmentation::Pipeline(Pipeline { steps: vec![Transform::RandomHorizontalFlip { p: 1.0 }] });
+        let augmentation = match &args.augment {
+            Some(augment) => augment.augmentation()?.unwrap_or_else(flip),
+            None => flip(),
+        };
+        for seed in 0..u64::from(args.views) {
+            let augmentation = augmentation.clone();
+            views.push(scored(ImageTransform::Augment { preprocess, augmentation, seed })?);
+        }
+    }
+    let scores = Scores::mean(&views)?;
     show(args, &scores, &classes, "images")
 }
 

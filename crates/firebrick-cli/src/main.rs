@@ -1,5 +1,6 @@
-//! The binary `firebrick`: train, lr-find, eval, predict, summary, models, bench.
+//! The binary `firebrick`: train, lr-find, eval, predict, summary, models, augment, bench.
 
+mod augment;
 mod bench;
 mod choices;
 mod config;
@@ -47,6 +48,8 @@ enum Command {
     Summary(summary::Args),
     /// List the models that there are.
     Models,
+    /// Show what an augmentation does to images.
+    Augment(augment::Args),
     /// Measure how fast a model runs here, and how much memory it takes.
     Bench(bench::Args),
 }
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         Command::Predict(args) => predict::run(&args),
         Command::Summary(args) => summary::run(&args),
         Command::Models => models::run(),
+        Command::Augment(args) => augment::run(&args),
         Command::Bench(args) => bench::run(&args),
     };
     match ended {

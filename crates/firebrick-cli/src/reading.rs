@@ -41,6 +41,16 @@ impl ReadingArgs {
         preprocess: Preprocess,
         device: &Device,
     ) -> ImageBatches {
+        self.transformed(samples, ImageTransform::Evaluate(preprocess), device)
+    }
+
+    /// Batches of `samples` in their order.
+    pub(crate) fn transformed(
+        &self,
+        samples: Vec<Sample>,
+        transform: ImageTransform,
+        device: &Device,
+    ) -> ImageBatches {
         let options = ImageOptions {
             batch_size: self.batch_size as usize,
             workers: self.workers as usize,
@@ -48,6 +58,6 @@ impl ReadingArgs {
             on_bad: self.on_bad_image.into(),
             limits: DecodeLimits::default(),
         };
-        ImageBatches::new(samples, ImageTransform::Evaluate(preprocess), &options, device)
+        ImageBatches::new(samples, transform, &options, device)
     }
 }

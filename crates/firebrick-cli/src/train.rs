@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use firebrick::augment::{Geometry, ImageDataGenerator, Interpolation, Normalization, Preprocess};
+use firebrick::augment::{Augmentation, Geometry, Interpolation, Normalization, Preprocess};
 use firebrick::burn::tensor::Device;
 use firebrick::data::{DecodeLimits, FolderOptions, ImageFolder, Sample};
 use firebrick::nn::{ClassifierHead, Network};
@@ -69,7 +69,7 @@ pub(crate) fn train_or_find(config: Config, finder: Option<RateFinder>) -> Resul
         return table::train(config, finder, started);
     }
     let spec = find(&config.model)?;
-    let generator = config.generator()?;
+    let augmentation = config.augment.augmentation()?;
     let device = config.device.open()?;
     // Dropout draws from the device's own generator, which starts anywhere unless it is told where.
     device.seed(config.seed);
@@ -97,13 +97,13 @@ pub(crate) fn train_or_find(config: Config, finder: Option<RateFinder>) -> Resul
             let (train, validation): (Vec<Sample>, Vec<Sample>) = (take(&fold.train), take(&fold.validation));
             device.seed(config.seed);
             let model = model()?;
-            let preprocess = preprocess(&config, spec, generator.as_ref(), &train)?;
+            let preprocess = preprocess(&config, spec, augmentation.as_ref(), &train)?;
             let run = Run {
                 manifest: manifest(&config, spec, &model, &data, preprocess)?,
                 loss: loss(&config, &train, data.classes.len())?,
                 finder,
                 config: config.clone(),
-                generator: generator.clone(),
+                augmentation: augmentation.clone(),
                 device: device.clone(),
                 folder,
                 stop: Arc::clone(&stop),
@@ -123,13 +123,13 @@ pub(crate) fn train_or_find(config: Config, finder: Option<RateFinder>) -> Resul
         folder.path().display()
     ));
 
-    let preprocess = preprocess(&config, spec, generator.as_ref(), &data.train)?;
+    let preprocess = preprocess(&config, spec, augmentation.as_ref(), &data.train)?;
     let run = Run {
         manifest: manifest(&config, spec, &model, &data, preprocess)?,
         loss: loss(&config, &data.train, data.classes.len())?,
         finder,
         config,
-        generator,
+        augmentation,
         device,
         folder,
         stop,
@@ -156,7 +156,7 @@ fn loss(config: &Config, train: &[Sample], classes: usize) -> Result<Option<Loss
 fn preprocess(
     config: &Config,
     spec: &ModelSpec,
-    generator: Option<&ImageDataGenerator>,
+    augmentation: Option<&Augmentation>,
     train: &[Sample],
 ) -> Result<Preprocess> {
     let mut preprocess = Preprocess {
@@ -165,19 +165,20 @@ fn preprocess(
         interpolation: Interpolation::Bilinear,
         normalization: Normalization::imagenet(),
     };
-    if let Some(generator) = generator {
-        let featurewise = if generator.needs_featurewise_statistics() {
-            Some(featurewise_statistics(
-                train,
-                &preprocess,
-                generator.rescale,
-                config.on_bad_image.into(),
-                &DecodeLimits::default(),
-            )?)
-        } else {
-            None
+    if let Some(augmentation) = augmentation {
+        let featurewise = match augmentation {
+            Augmentation::Keras(generator) if generator.needs_featurewise_statistics() => {
+                Some(featurewise_statistics(
+                    train,
+                    &preprocess,
+                    generator.rescale,
+                    config.on_bad_image.into(),
+                    &DecodeLimits::default(),
+                )?)
+            }
+            _ => None,
         };
-        preprocess.normalization = generator.normalization(&preprocess.normalization, featurewise);
+        preprocess.normalization = augmentation.normalization(&preprocess.normalization, featurewise);
     }
     Ok(preprocess)
 }
@@ -216,7 +217,7 @@ struct Run {
     loss: Option<LossConfig>,
     /// In place of training.
     finder: Option<RateFinder>,
-    generator: Option<ImageDataGenerator>,
+    augmentation: Option<Augmentation>,
     manifest: Manifest,
     device: Device,
     folder: RunFolder,
@@ -265,7 +266,7 @@ impl Run {
 
     /// Whether a training image differs from epoch to epoch.
     fn is_random(&self) -> Result<bool> {
-        Ok(self.generator.as_ref().is_some_and(ImageDataGenerator::is_random) || self.config.mix()?.is_on())
+        Ok(self.augmentation.as_ref().is_some_and(Augmentation::is_random) || self.config.mix()?.is_on())
     }
 
     fn training_images(&self, samples: Vec<Sample>) -> Result<Mixing<ImageBatches>> {
@@ -276,9 +277,9 @@ impl Run {
     fn images(&self, samples: Vec<Sample>, training: bool) -> ImageBatches {
         let preprocess = self.manifest.preprocess;
         let seed = self.config.seed;
-        let transform = match &self.generator {
-            Some(generator) if training && generator.is_random() => {
-                ImageTransform::Augment { preprocess, generator: generator.clone(), seed }
+        let transform = match &self.augmentation {
+            Some(augmentation) if training && augmentation.is_random() => {
+                ImageTransform::Augment { preprocess, augmentation: augmentation.clone(), seed }
             }
             _ => ImageTransform::Evaluate(preprocess),
         };

@@ -100,6 +100,15 @@ fn a_wrong_configuration_is_told_the_file_the_key_and_a_right_one() {
         ("[augment]\nrotation_rnage = 40", &["rotation_rnage", "rotation_range"]),
         ("[augment]\nrotation_range = 'far'", &["rotation_range", "far"]),
         ("[augment]\nrotation_range = -40", &["rotation_range", "-40"]),
+        ("[[augment.step]]\nname = 'random_rotate'", &["step 1 (random_rotate)", "random_rotation"]),
+        (
+            "[[augment.step]]\nname = 'random_rotation'\ndegrees = -4",
+            &["step 1 (random_rotation)", "`degrees` is -4"],
+        ),
+        (
+            "[[augment.step]]\nname = 'color_jitter'\nhues = 0.1",
+            &["step 1 (color_jitter)", "`hues`", "`hue`"],
+        ),
     ] {
         sandbox.write("wrong.toml", text);
         let refused = train(&sandbox, "--data data --config wrong.toml").refused(words);
@@ -120,8 +129,7 @@ fn a_wrong_augmentation_is_told_the_file_and_the_key() {
     sandbox.write("unknown_key.toml", "rotation = 40");
     sandbox.write("out_of_range.toml", "zoom_range = 2.0");
     sandbox.write("no_table.toml", "40");
-    train(&sandbox, "--data data --augment kears")
-        .refused(&["`kears`", "neither `none` nor `keras` nor a file"]);
+    train(&sandbox, "--data data --augment kears").refused(&["`kears`", "neither none, keras, randaugment"]);
     train(&sandbox, "--data data --augment unknown_key.toml").refused(&[
         "unknown_key.toml",
         "`rotation`",

@@ -50,6 +50,11 @@ fn a_head_on_augmented_images_is_the_same_for_any_number_of_threads() {
 }
 
 #[test]
+fn a_head_on_images_of_a_pipeline_is_the_same_for_any_number_of_threads() {
+    assert_deterministic("--epochs 2 --batch-size 5 --augment augmix");
+}
+
+#[test]
 fn a_whole_model_is_the_same_for_any_number_of_threads() {
     assert_deterministic(
         "--epochs 1 --batch-size 8 --freeze none --augment keras --mix mixup=0.4,cutmix=1 --input-size 16",

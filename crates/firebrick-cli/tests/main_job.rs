@@ -125,6 +125,62 @@ fn the_written_configuration_makes_the_same_model_again_and_flags_win_over_it() 
 }
 
 #[test]
+fn a_pipeline_of_a_file_is_kept_in_the_configuration() {
+    let sandbox = Sandbox::with_data();
+    let steps = "[[step]]\nname = 'random_resized_crop'\nscale = [0.5, 1.0]\n[[step]]\nname = 'color_jitter'\nbrightness = 0.2\nhue = 0.1\n";
+    sandbox.write("steps.toml", steps);
+    let trained = sandbox.train("--data data --epochs 2 --augment steps.toml --out runs/a").succeeded();
+    assert_run(&sandbox, "runs/a", &trained, 2);
+    let config: toml::Table = sandbox.text("runs/a/config.toml").parse().expect("TOML");
+    let kept = config["augment"]["step"].as_array().expect("steps");
+    assert_eq!(kept[1]["name"].as_str(), Some("color_jitter"), "{kept:?}");
+    std::fs::remove_file(sandbox.path("steps.toml")).expect("removed");
+    sandbox.run("train --config runs/a/config.toml --out runs/b").succeeded();
+    assert!(sandbox.read("runs/a/model.safetensors") == sandbox.read("runs/b/model.safetensors"));
+
+    // The generator's settings as well, and the policies by their names.
+    sandbox.write("keras.toml", "rotation_range = 20.0\n");
+    sandbox.train("--data data --epochs 1 --augment keras.toml --out runs/c").succeeded();
+    let config: toml::Table = sandbox.text("runs/c/config.toml").parse().expect("TOML");
+    assert_eq!(config["augment"]["rotation_range"].as_float(), Some(20.0));
+    for policy in ["randaugment", "trivialaugment", "autoaugment", "augmix", "torchvision"] {
+        sandbox.train(&format!("--data data --epochs 1 --augment {policy} --out runs/{policy}")).succeeded();
+    }
+
+    // Views of each image, plain and flipped, and by a policy: the figures are others, the samples the same.
+    let evaluate = |flags: &str| {
+        let command =
+            format!("eval --model runs/a/model.safetensors --data data --device ndarray --json {flags}");
+        sandbox.run(&command).succeeded().json()
+    };
+    let (plain, flipped) = (evaluate(""), evaluate("--views 1"));
+    assert_eq!(plain["samples"], flipped["samples"]);
+    assert_ne!(plain["loss"], flipped["loss"]);
+    assert_eq!(
+        evaluate("--views 2 --augment randaugment"),
+        evaluate("--views 2 --augment randaugment --workers 0")
+    );
+}
+
+#[test]
+fn a_contact_sheet_shows_an_augmentation() {
+    let sandbox = Sandbox::with_data();
+    let preview =
+        "augment --data data --augment randaugment --input-size 20 --count 3 --variants 4 --preview";
+    sandbox.run(&format!("{preview} a.png")).succeeded();
+    let sheet = image::open(sandbox.path("a.png")).expect("a picture");
+    assert_eq!((sheet.width(), sheet.height()), (5 * 24 + 4, 3 * 24 + 4));
+    sandbox.run(&format!("{preview} b.png")).succeeded();
+    assert!(sandbox.read("a.png") == sandbox.read("b.png"));
+    sandbox.run(&format!("{preview} c.png --seed 1")).succeeded();
+    assert!(sandbox.read("a.png") != sandbox.read("c.png"));
+    sandbox.run(&format!("{preview} no/such/d.png")).refused(&["d.png", "cannot write"]);
+    sandbox
+        .run("augment --data data --augment randaugmant --preview e.png")
+        .refused(&["`randaugmant`", "randaugment"]);
+}
+
+#[test]
 fn mixed_images_are_computed_anew_though_the_backbone_is_frozen() {
     let sandbox = Sandbox::with_data();
     let mixed = sandbox

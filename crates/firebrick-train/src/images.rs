@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use firebrick_augment::{DrawKey, FeaturewiseStatistics, ImageDataGenerator, Preprocess};
+use firebrick_augment::{Augmentation, DrawKey, FeaturewiseStatistics, Preprocess};
 use firebrick_data::{DataError, Dataset, DecodeLimits, Loader, LoaderOptions, OnBadSample, Sample, decode};
 
 use crate::{Batch, Batches, TrainError};
@@ -13,12 +13,12 @@ use crate::{Batch, Batches, TrainError};
 pub enum ImageTransform {
     /// Preprocessing alone: the same input in every epoch.
     Evaluate(Preprocess),
-    /// Preprocessing with random augmentation between the resize and the normalisation.
+    /// Preprocessing with random augmentation before the normalisation.
     Augment {
         /// Geometry before, normalisation after.
         preprocess: Preprocess,
         /// What is drawn.
-        generator: ImageDataGenerator,
+        augmentation: Augmentation,
         /// What the draws depend on, besides epoch and sample.
         seed: u64,
     },
@@ -140,11 +140,9 @@ impl Dataset for Images {
         let image = decode(path, &self.limits)?;
         let pixels = match &self.transform {
             ImageTransform::Evaluate(preprocess) => preprocess.apply(&image),
-            ImageTransform::Augment { preprocess, generator, seed } => {
-                let resized = preprocess.geometry(&image);
+            ImageTransform::Augment { preprocess, augmentation, seed } => {
                 let key = DrawKey { seed: *seed, epoch, sample: index as u64 };
-                let draw = generator.draw(key, resized.width(), resized.height());
-                let mut augmented = generator.apply(&resized, &draw);
+                let mut augmented = augmentation.apply(key, &image, preprocess);
                 preprocess.normalization.apply(&mut augmented);
                 augmented
             }

@@ -37,6 +37,34 @@ pub fn score<const D: usize, N: Network<D>>(
 }
 
 impl Scores {
+    /// Several views of the same samples as one: the logarithm of the mean of their probabilities. One view stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Metric`] if there is no view, or they are not of the same samples and classes.
+    pub fn mean(views: &[Self]) -> Result<Self, TrainError> {
+        let refused =
+            |reason: &str| TrainError::Metric { metric: "mean of views", reason: reason.to_owned() };
+        let [first, rest @ ..] = views else { return Err(refused("there are no views")) };
+        let shape = |scores: &Self| scores.logits.iter().map(Vec::len).collect::<Vec<_>>();
+        if rest.iter().any(|view| view.labels != first.labels || shape(view) != shape(first)) {
+            return Err(refused("the views are not of the same samples and classes"));
+        }
+        if rest.is_empty() {
+            return Ok(first.clone());
+        }
+        let probabilities: Vec<_> = views.iter().map(|view| softmax_rows(&view.logits)).collect();
+        let logits = (0..first.logits.len()).map(|sample| {
+            let class = |class: usize| {
+                let sum: f64 = probabilities.iter().map(|view| view[sample][class]).sum();
+                // A class of no probability keeps a logit that is a number.
+                (sum / views.len() as f64).max(f64::from(f32::MIN_POSITIVE)).ln() as f32
+            };
+            (0..first.logits[sample].len()).map(class).collect()
+        });
+        Ok(Self { labels: first.labels.clone(), logits: logits.collect() })
+    }
+
     /// Every figure, overall and by class; `names` are the classes' in the order of the logits.
     ///
     /// # Errors
@@ -97,5 +125,21 @@ mod tests {
         let wrong = Scores { labels: vec![3], logits: vec![vec![0.0; 3]] };
         assert!(wrong.cross_entropy().is_err() && wrong.report(&names).is_err());
         assert!(Scores::default().cross_entropy().is_err());
+    }
+
+    #[test]
+    fn views_are_averaged_as_probabilities() {
+        let view = |logits: [f32; 2]| Scores { labels: vec![1], logits: vec![logits.to_vec()] };
+        // Probabilities of 1/2 and of 9/10: 7/10 in the mean.
+        let mean = Scores::mean(&[view([0.0, 0.0]), view([0.0, 9f32.ln()])]).expect("two views");
+        assert!((mean.cross_entropy().expect("one row") + 0.7f64.ln()).abs() < 1e-6);
+        let sure = Scores::mean(&[view([0.0, 500.0]), view([0.0, 400.0])]).expect("two views");
+        assert!(sure.logits[0].iter().all(|logit| logit.is_finite()), "{sure:?}");
+        assert_eq!(Scores::mean(&[view([1.0, 2.0])]).expect("one view"), view([1.0, 2.0]));
+        assert!(Scores::mean(&[]).is_err());
+        let other = Scores { labels: vec![0], ..view([0.0, 0.0]) };
+        assert!(Scores::mean(&[view([0.0, 0.0]), other]).is_err());
+        let wider = Scores { logits: vec![vec![0.0; 3]], ..view([0.0, 0.0]) };
+        assert!(Scores::mean(&[view([0.0, 0.0]), wider]).is_err());
     }
 }
