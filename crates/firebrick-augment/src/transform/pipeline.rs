@@ -109,9 +109,7 @@ impl Pipeline {
                 };
                 return Err(wrong(format!("no transform has this name; {near}")));
             }
-            let transform: Transform = step
-                .try_into()
-                .map_err(|error: toml::de::Error| wrong(error.to_string().trim_end().replace('\n', " ")))?;
+            let transform = read_step(step).map_err(wrong)?;
             pipeline.steps.push(transform);
         }
         pipeline.validate()?;
@@ -162,6 +160,28 @@ impl Pipeline {
         }
         ops
     }
+}
+
+/// Reads the table of a step; an error says which key is wrong.
+fn read_step(step: toml::Value) -> Result<Transform, String> {
+    let read = |step: toml::Value| -> Result<Transform, String> {
+        step.try_into().map_err(|error: toml::de::Error| error.message().to_owned())
+    };
+    let message = match read(step.clone()) {
+        Ok(transform) => return Ok(transform),
+        Err(message) => message,
+    };
+    // A tagged table forgets where it was: the wrong key is the one without which the error is another.
+    let toml::Value::Table(table) = step else { return Err(message) };
+    let culprit = table.keys().filter(|key| *key != "name").find(|key| {
+        let mut without = table.clone();
+        without.remove(*key);
+        read(toml::Value::Table(without)).err().as_ref() != Some(&message)
+    });
+    Err(match culprit {
+        Some(key) if !message.contains(key.as_str()) => format!("`{key}`: {message}"),
+        _ => message,
+    })
 }
 
 /// The known name that has the most pairs of neighbouring letters in common with this one; none where hardly any are.
