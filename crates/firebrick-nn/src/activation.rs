@@ -1,60 +1,180 @@
-//! Pointwise non-linearities, named so that a configuration file can hold them.
+//! Non-linearities, named so that a configuration file can hold them.
 
 use burn::tensor::{Tensor, activation};
 use serde::{Deserialize, Serialize};
 
-/// A pointwise non-linearity without parameters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// A non-linearity without learnt parameters; pointwise but for the softmax.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
     /// The identity.
     #[default]
     None,
+    /// `1 / (1 + exp(-x))`.
+    Sigmoid,
+    /// Hyperbolic tangent.
+    Tanh,
     /// `max(x, 0)`.
     Relu,
     /// `min(max(x, 0), 6)`, of MobileNet (Howard et al. 2017, arXiv:1704.04861).
     Relu6,
+    /// `x`, below 0 times `slope` (Maas et al. 2013).
+    LeakyRelu {
+        /// 0.01 in PyTorch, 0.3 in Keras.
+        slope: f64,
+    },
+    /// `x`, below 0 `alpha (exp(x) - 1)` (Clevert et al. 2016, arXiv:1511.07289).
+    Elu {
+        /// 1 in PyTorch and Keras.
+        alpha: f64,
+    },
+    /// ELU with the two constants that keep mean and variance (Klambauer et al. 2017, arXiv:1706.02515).
+    Selu,
+    /// `x Φ(x)` with the error function (Hendrycks & Gimpel 2016, arXiv:1606.08415).
+    Gelu,
+    /// GELU by its approximation with a hyperbolic tangent, as in GPT-2.
+    GeluTanh,
+    /// `x sigmoid(x)`, also called swish (Ramachandran et al. 2017, arXiv:1710.05941).
+    Silu,
+    /// `min(max(x / 6 + 1/2, 0), 1)`: PyTorch's, and since version 3 Keras'.
+    HardSigmoid,
+    /// `x hard-sigmoid(x)` (Howard et al. 2019, arXiv:1905.02244).
+    HardSwish,
+    /// `x tanh(softplus(x))` (Misra 2019, arXiv:1908.08681).
+    Mish,
+    /// `log(1 + exp(x))`.
+    Softplus,
+    /// Exponentials over their sum along the last axis.
+    Softmax,
 }
 
 impl Activation {
-    /// Applies the function to every element; the shape is kept.
+    /// Every function, with the usual parameters where it has some.
+    pub const ALL: [Self; 16] = [
+        Self::None,
+        Self::Sigmoid,
+        Self::Tanh,
+        Self::Relu,
+        Self::Relu6,
+        Self::LeakyRelu { slope: 0.01 },
+        Self::Elu { alpha: 1.0 },
+        Self::Selu,
+        Self::Gelu,
+        Self::GeluTanh,
+        Self::Silu,
+        Self::HardSigmoid,
+        Self::HardSwish,
+        Self::Mish,
+        Self::Softplus,
+        Self::Softmax,
+    ];
+
+    /// Applies the function; the shape is kept.
     pub fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
         match self {
             Self::None => x,
+            Self::Sigmoid => activation::sigmoid(x),
+            Self::Tanh => x.tanh(),
             Self::Relu => activation::relu(x),
             Self::Relu6 => x.clamp(0.0, 6.0),
+            Self::LeakyRelu { slope } => activation::leaky_relu(x, slope),
+            Self::Elu { alpha } => activation::elu(x, alpha),
+            Self::Selu => activation::selu(x),
+            Self::Gelu => gelu(x),
+            Self::GeluTanh => activation::gelu_approximate(x),
+            Self::Silu => activation::silu(x),
+            Self::HardSigmoid => hard_sigmoid(x),
+            Self::HardSwish => x.clone() * hard_sigmoid(x),
+            Self::Mish => x.clone() * softplus(x).tanh(),
+            Self::Softplus => softplus(x),
+            Self::Softmax => firebrick_autodiff::softmax(x, D - 1),
+        }
+    }
+
+    /// The same function as the kernels have it, to be computed in one pass with a layer before it; none where they do not.
+    pub fn fused(self) -> Option<firebrick_autodiff::Activation> {
+        use firebrick_autodiff::Activation as Fused;
+        match self {
+            Self::None => Some(Fused::None),
+            Self::Relu => Some(Fused::Relu),
+            Self::Relu6 => Some(Fused::Relu6),
+            Self::Silu => Some(Fused::Silu),
+            Self::HardSwish => Some(Fused::HardSwish),
+            Self::Gelu => Some(Fused::Gelu),
+            _ => None,
         }
     }
 }
 
-impl From<Activation> for firebrick_autodiff::Activation {
-    fn from(activation: Activation) -> Self {
-        match activation {
-            Activation::None => Self::None,
-            Activation::Relu => Self::Relu,
-            Activation::Relu6 => Self::Relu6,
-        }
-    }
+/// Burn's own has the derivative of an approximation, 7e-4 off.
+fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    x.clone() * ((x * std::f64::consts::FRAC_1_SQRT_2).erf() + 1.0) * 0.5
+}
+
+fn hard_sigmoid<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    (x / 6.0 + 0.5).clamp(0.0, 1.0)
+}
+
+/// `max(x, 0) + log(1 + exp(-|x|))`, whose exponential does not overflow.
+fn softplus<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    activation::relu(x.clone()) + x.abs().neg().exp().log1p()
 }
 
 #[cfg(test)]
+// The largest error of each is printed: the table of docs/layers.md is read off it.
+#[allow(clippy::print_stdout)]
 mod tests {
     use super::*;
     use burn::tensor::{Device, TensorData};
 
+    #[derive(Deserialize)]
+    struct Golden {
+        made_by: String,
+        x: Vec<f64>,
+        cases: Vec<Case>,
+    }
+
+    #[derive(Deserialize)]
+    struct Case {
+        activation: Activation,
+        scale: f64,
+        y: Vec<f64>,
+        gradient: Vec<f64>,
+    }
+
     #[test]
-    fn each_function_has_its_definition() {
+    fn each_function_and_its_gradient_are_pytorchs() {
         #[allow(deprecated)]
-        let device = Device::ndarray();
-        let x = Tensor::<1>::from_floats([-1.5, 0.0, 2.5, 6.0, 7.5], &device);
-        let cases = [
-            (Activation::None, [-1.5f32, 0.0, 2.5, 6.0, 7.5]),
-            (Activation::Relu, [0.0, 0.0, 2.5, 6.0, 7.5]),
-            (Activation::Relu6, [0.0, 0.0, 2.5, 6.0, 6.0]),
-        ];
-        for (activation, expected) in cases {
-            let y = activation.forward(x.clone());
-            y.into_data().assert_eq(&TensorData::from(expected), true);
+        let device = Device::ndarray().autodiff();
+        let golden: Golden =
+            serde_json::from_str(include_str!("../tests/goldens/activations.json")).expect("valid JSON");
+        let covered: Vec<Activation> = golden.cases.iter().map(|case| case.activation).collect();
+        assert!(Activation::ALL[1..].iter().all(|activation| covered.contains(activation)));
+        for case in golden.cases {
+            let data = TensorData::new(golden.x.clone(), [golden.x.len()]);
+            let x = Tensor::<1>::from_data(data.convert::<f32>(), &device).require_grad();
+            let y = case.activation.forward(x.clone() * case.scale);
+            // Weights that differ, or the gradient of a softmax is nothing.
+            let weights: Vec<f32> = (0..golden.x.len()).map(|i| 1.0 + 0.25 * i as f32).collect();
+            let weights = Tensor::<1>::from_floats(weights.as_slice(), &device);
+            let gradient = x.grad(&(y.clone() * weights).sum().backward()).expect("a gradient");
+            let mut largest = 0.0f64;
+            for (actual, expected) in [(y.into_data(), &case.y), (gradient.into_data(), &case.gradient)] {
+                let actual = actual.convert::<f64>().try_to_vec::<f64>().expect("just converted");
+                for (actual, &expected) in actual.iter().zip(expected) {
+                    largest = largest.max((actual - expected).abs() / expected.abs().max(1.0));
+                }
+            }
+            println!("{:40} {largest:.1e}", format!("{:?}", case.activation));
+            assert!(largest < 2e-6, "{:?}: {largest:.1e} (goldens: {})", case.activation, golden.made_by);
+        }
+    }
+
+    #[test]
+    fn a_configuration_file_says_each() {
+        for activation in Activation::ALL {
+            let text = serde_json::to_string(&activation).expect("JSON");
+            assert_eq!(serde_json::from_str::<Activation>(&text).expect(&text), activation);
         }
     }
 }

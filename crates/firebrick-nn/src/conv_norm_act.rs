@@ -123,7 +123,18 @@ impl ConvNormAct {
             let y = last.norm.forward(last.conv.forward(before.iter().fold(x, |x, block| run(x, block))));
             return last.activation.forward(if let Some(added) = added { y + added } else { y });
         }
-        let units = blocks.iter().map(|block| block.unit()).collect();
+        if blocks.iter().any(|block| block.activation.fused().is_none()) {
+            let alone = |x, block: &Self| block.activation.forward(Self::chain(&[block], false, x, false));
+            let y = before.iter().fold(x.clone(), |x, block| alone(x, block));
+            let y = Self::chain(&[last], false, y, false);
+            return last.activation.forward(if residual { y + x } else { y });
+        }
+        Self::chain(blocks, residual, x, true)
+    }
+
+    /// Blocks as one operation, with their activations if these are `fused`.
+    fn chain(blocks: &[&Self], residual: bool, x: Tensor<4>, fused: bool) -> Tensor<4> {
+        let units = blocks.iter().map(|block| block.unit(fused)).collect();
         let parameters = blocks.iter().map(|block| ChainParameters {
             weight: block.conv.weight.val(),
             gamma: block.norm.gamma.val(),
@@ -136,7 +147,7 @@ impl ConvNormAct {
         y
     }
 
-    fn unit(&self) -> ChainUnit {
+    fn unit(&self, fused: bool) -> ChainUnit {
         let [out_channels, group_in, height, width] = self.conv.weight.dims();
         ChainUnit {
             in_channels: group_in * self.conv.groups,
@@ -146,7 +157,7 @@ impl ConvNormAct {
             // What `ConvNormActConfig` gives.
             padding: [[(height - 1) / 2; 2], [(width - 1) / 2; 2]],
             groups: self.conv.groups,
-            activation: self.activation.into(),
+            activation: self.activation.fused().filter(|_| fused).unwrap_or_default(),
             epsilon: self.norm.epsilon as f32,
         }
     }
@@ -215,5 +226,27 @@ mod tests {
         assert_eq!(rows[0].parameters, 6 * 9 + 12);
         assert_eq!(rows[0].multiply_adds, 6 * 9 * 70);
         assert!(rows[0].kind.starts_with("Depthwise"), "{}", rows[0].kind);
+    }
+
+    #[test]
+    fn an_activation_without_a_kernel_trains_as_one_with() {
+        #[allow(deprecated)]
+        let device = Device::ndarray().autodiff();
+        let block = |activation, channels| {
+            ConvNormActConfig::new(channels, 4, 3).with_activation(activation).init(7, &device)
+        };
+        let x = || Tensor::<4>::random([2, 4, 5, 5], burn::tensor::Distribution::Default, &device);
+        device.seed(1);
+        let x = x();
+        let plain = [block(Activation::None, 4), block(Activation::None, 4)];
+        let mish = [block(Activation::Mish, 4), block(Activation::Mish, 4)];
+        let apply = |y| Activation::Mish.forward(y);
+        let expected = apply(plain[1].forward(apply(plain[0].forward(x.clone()))) + x.clone());
+        let actual = ConvNormAct::forward_chain(&[&mish[0], &mish[1]], true, x);
+        actual
+            .into_data()
+            .assert_approx_eq::<f32>(&expected.into_data(), burn::tensor::Tolerance::absolute(1e-5));
+        let [a, b] = [&plain[1], &mish[1]].map(|block| block.norm.running_mean.value_sync().into_data());
+        a.assert_approx_eq::<f32>(&b, burn::tensor::Tolerance::absolute(1e-6));
     }
 }

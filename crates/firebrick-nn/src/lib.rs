@@ -24,19 +24,32 @@
 //! ```
 
 mod activation;
+mod blur_pool;
 mod conv_norm_act;
 mod dense;
+pub mod dropout;
 mod head;
 mod initializer;
+mod layer_error;
+mod layer_scale;
 pub mod loss;
 mod network;
+mod patch_embedding;
+mod separable_conv;
+mod squeeze_excite;
 mod summary;
 
 pub use activation::Activation;
+pub use blur_pool::BlurPool;
 pub use conv_norm_act::{ConvNormAct, ConvNormActConfig};
 pub use dense::dense;
 pub use head::{ClassifierHead, HeadConfig};
 pub use initializer::{Initializer, seed_of};
+pub use layer_error::LayerError;
+pub use layer_scale::LayerScale;
 pub use loss::{LossError, cross_entropy};
 pub use network::Network;
+pub use patch_embedding::PatchEmbedding;
+pub use separable_conv::SeparableConv2d;
+pub use squeeze_excite::SqueezeExcite;
 pub use summary::LayerSummary;

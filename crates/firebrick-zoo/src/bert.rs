@@ -5,8 +5,8 @@
 use burn::module::{Module, Param};
 use burn::nn::{Embedding, LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::{Bool, Device, Int, Tensor};
-use firebrick_autodiff::{Activation, AttentionOptions, attention, layer_norm};
-use firebrick_nn::{Initializer, dense, seed_of};
+use firebrick_autodiff::{AttentionOptions, attention, layer_norm};
+use firebrick_nn::{Activation, Initializer, dense, seed_of};
 
 /// Settings of a [`BertEncoder`].
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,7 +1,7 @@
 //! A backbone that is not trained, compiled for its device.
 //!
 //! On the CPU backends it becomes a [`Plan`]: BatchNorm folded, weights packed, SIMD kernels, no tensor but the first and
-//! the last. Elsewhere it stays the module that it was.
+//! the last. Elsewhere, and where an activation has no kernel, it stays the module that it was.
 
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use firebrick_kernels::{BatchNormParams, ConvParams, KernelError, Plan, PlanBuilder};
 use firebrick_nn::ConvNormAct;
 
+use crate::mobilenet_v2::InvertedResidual;
 use crate::{Backbone, MobileNetV2, ZooError};
 
 /// A backbone in evaluation mode, followed by global average pooling. Cloning one copies no weights.
@@ -34,13 +35,20 @@ impl Backbone {
     pub fn compile(&self, input_size: [u32; 2]) -> Result<FrozenBackbone, ZooError> {
         let module = self.valid();
         let on_cpu = module.devices().iter().all(is_cpu);
-        let kind = if on_cpu {
+        let kind = if on_cpu && module.has_kernels() {
             let [height, width] = input_size.map(|side| side as usize);
             Kind::Plan(Arc::new(module.plan([3, height, width])?))
         } else {
             Kind::Module(Box::new(module))
         };
         Ok(FrozenBackbone { kind })
+    }
+
+    /// Whether the kernels have every activation.
+    fn has_kernels(&self) -> bool {
+        match self {
+            Self::MobileNetV2(model) => model.convs().all(|conv| conv.activation.fused().is_some()),
+        }
     }
 
     fn plan(&self, input: [usize; 3]) -> Result<Plan, KernelError> {
@@ -101,6 +109,11 @@ pub(crate) fn is_cpu(device: &Device) -> bool {
 }
 
 impl MobileNetV2 {
+    fn convs(&self) -> impl Iterator<Item = &ConvNormAct> {
+        let blocks = self.blocks.iter().flat_map(InvertedResidual::convs);
+        [&self.stem, &self.last].into_iter().chain(blocks)
+    }
+
     fn plan(&self, builder: PlanBuilder) -> PlanBuilder {
         let mut builder = builder.conv(&Stored::of(&self.stem).params());
         for block in &self.blocks {
@@ -148,7 +161,11 @@ impl<'a> Stored<'a> {
             stride: conv.stride,
             padding: padding.map(|side| [side, side]),
             groups: conv.groups,
-            activation: self.block.activation.into(),
+            activation: self
+                .block
+                .activation
+                .fused()
+                .expect("a plan is made where every activation has a kernel"),
         }
     }
 }

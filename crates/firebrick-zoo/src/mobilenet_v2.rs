@@ -100,7 +100,7 @@ impl InvertedResidual {
     }
 
     /// Its convolutions in order.
-    fn convs(&self) -> Vec<&ConvNormAct> {
+    pub(crate) fn convs(&self) -> Vec<&ConvNormAct> {
         self.expand.iter().chain([&self.depthwise, &self.project]).collect()
     }
 
