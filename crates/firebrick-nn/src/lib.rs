@@ -9,6 +9,10 @@
 //! - [`ClassifierHead`]: pooled features to logits, with hidden layers if wanted
 //! - [`Initializer`]: seeded initial weights, the same on every backend
 //! - [`dense`]: burn's linear layer and an activation as one operation
+//! - [`Activation`], and [`dropout`] of channels, samples, regions and weights
+//! - [`MultiHeadAttention`], positions, [`Recurrent`] layers, [`TransformerEncoder`] and [`TransformerDecoder`]
+//! - [`SeparableConv2d`], [`BlurPool`], [`SqueezeExcite`], [`LayerScale`], [`PatchEmbedding`]
+//! - [`presets`]: burn's norms with PyTorch's and Keras' settings
 //! - [`loss`]: what is minimised, with [`cross_entropy`] from logits the usual one
 //! - [`LayerSummary`]: what a layer costs, for tables of shapes, parameters and multiply-adds
 //!
@@ -24,6 +28,7 @@
 //! ```
 
 mod activation;
+mod attention;
 mod blur_pool;
 mod conv_norm_act;
 mod dense;
@@ -35,11 +40,16 @@ mod layer_scale;
 pub mod loss;
 mod network;
 mod patch_embedding;
+mod positions;
+pub mod presets;
+mod recurrent;
 mod separable_conv;
 mod squeeze_excite;
 mod summary;
+mod transformer;
 
 pub use activation::Activation;
+pub use attention::{AttentionConfig, AttentionMask, MultiHeadAttention};
 pub use blur_pool::BlurPool;
 pub use conv_norm_act::{ConvNormAct, ConvNormActConfig};
 pub use dense::dense;
@@ -50,6 +60,11 @@ pub use layer_scale::LayerScale;
 pub use loss::{LossError, cross_entropy};
 pub use network::Network;
 pub use patch_embedding::PatchEmbedding;
+pub use positions::{LearnedPositions, Rotary, RotaryLayout, sinusoidal_positions};
+pub use recurrent::{Bidirectional, Cell, Recurrent, RecurrentConfig, RecurrentState};
 pub use separable_conv::SeparableConv2d;
 pub use squeeze_excite::SqueezeExcite;
 pub use summary::LayerSummary;
+pub use transformer::{
+    DecoderLayer, EncoderLayer, FeedForward, Norm, TransformerConfig, TransformerDecoder, TransformerEncoder,
+};

@@ -87,7 +87,8 @@ fn draw_rates_to<'a>(curve: &RateCurve, svg: &'a mut String) -> Result<(), Box<d
     let least = smoothed.iter().copied().fold(f64::INFINITY, f64::min);
     let first = smoothed.first().copied().unwrap_or(1.0);
     let least = if least.is_finite() { least } else { 0.0 };
-    let (bottom, top) = ((least - 0.1 * (first - least)).max(0.0), first.max(least + 0.01) * 1.6);
+    let lowest = of(1).map(|point| point.1).fold(least, f64::min);
+    let (bottom, top) = ((lowest - 0.05 * (first - lowest)).max(0.0), first.max(least + 0.01) * 1.6);
     let (left, right) = (of(1).next().map_or(-1.0, |p| p.0), of(1).next_back().map_or(0.0, |p| p.0));
     let mut chart = ChartBuilder::on(&root)
         .caption("Learning rate range test", ("sans-serif", 20))

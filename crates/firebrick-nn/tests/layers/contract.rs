@@ -5,7 +5,10 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::nn::LinearConfig;
 use burn::tensor::{Device, Distribution, Gradients, Tensor};
 use firebrick_nn::dropout::{AlphaDropout, DropBlock, DropConnect, DropPath, SpatialDropout};
-use firebrick_nn::{BlurPool, LayerScale, PatchEmbedding, SeparableConv2d, SqueezeExcite};
+use firebrick_nn::{
+    AttentionConfig, AttentionMask, Bidirectional, BlurPool, Cell, LayerScale, LearnedPositions,
+    PatchEmbedding, RecurrentConfig, SeparableConv2d, SqueezeExcite, TransformerConfig,
+};
 
 use crate::golden::{device, values, weights};
 
@@ -134,6 +137,84 @@ fn every_layer_keeps_the_contract() {
         [2, 3, 4, 5],
         0,
     );
+    let none = AttentionMask::default();
+    for (kv_heads, parameters) in [(2, 8), (1, 8)] {
+        let config = AttentionConfig { kv_heads, dropout: 0.2, ..AttentionConfig::new(6, 2) };
+        // A bias of the keys moves all scores of a query alike, so it has no gradient: without biases.
+        let config = AttentionConfig { bias: false, ..config };
+        check(
+            "MultiHeadAttention",
+            |seed, device| config.init(seed, device).expect("valid"),
+            |layer, x: Tensor<3>| layer.forward(x.clone(), x, &none),
+            [2, 4, 6],
+            [2, 4, 6],
+            parameters / 2,
+        );
+    }
+    check(
+        "LearnedPositions",
+        |seed, device| LearnedPositions::new(4, 6, seed, device).expect("valid"),
+        LearnedPositions::forward,
+        [2, 4, 6],
+        [2, 4, 6],
+        1,
+    );
+    for cell in [Cell::Rnn, Cell::Lstm, Cell::Gru] {
+        let config = RecurrentConfig {
+            input_dropout: 0.2,
+            recurrent_dropout: 0.2,
+            ..RecurrentConfig::new(cell, 3, 4)
+        };
+        check(
+            "Recurrent",
+            |seed, device| config.init(seed, device).expect("valid"),
+            |layer, x: Tensor<3>| layer.forward(x, None).0,
+            [2, 5, 3],
+            [2, 5, 4],
+            4,
+        );
+        check(
+            "Bidirectional",
+            |seed, device| Bidirectional::new(&config, seed, device).expect("valid"),
+            Bidirectional::forward,
+            [2, 5, 3],
+            [2, 5, 8],
+            8,
+        );
+    }
+}
+
+#[test]
+fn transformers_of_several_layers_keep_the_contract_but_for_the_biases_of_keys() {
+    let device = device().autodiff();
+    device.seed(1);
+    for norm_first in [false, true] {
+        let config = TransformerConfig { norm_first, ..TransformerConfig::new(8, 2, 12, 3) };
+        let encoder = config.init_encoder(1, &device).expect("valid");
+        let decoder = config.init_decoder(2, &device).expect("valid");
+        let x = Tensor::<3>::random([2, 5, 8], Distribution::Normal(0.0, 1.0), &device).require_grad();
+        let none = AttentionMask::default();
+        let memory = encoder.forward(x.clone(), &none);
+        let y = decoder.forward(x.clone(), memory, &AttentionMask::causal(), &none);
+        assert_eq!(y.dims(), [2, 5, 8]);
+        // The last norm's result does not depend on a sum of equal weights.
+        let gradients = (y.clone() * weights(&y)).sum().backward();
+        let mut count = Count { gradients: &gradients, parameters: 0, moved: 0 };
+        encoder.visit(&mut count);
+        decoder.visit(&mut count);
+        let last = if norm_first { 4 } else { 0 };
+        assert_eq!(count.parameters, 3 * 16 + 3 * 26 + last);
+        assert!(count.moved >= count.parameters - 9, "{} of {}", count.moved, count.parameters);
+
+        let (encoder, decoder, x) = (encoder.valid(), decoder.valid(), x.inner());
+        let run = |x: Tensor<3>| {
+            values(decoder.forward(x.clone(), encoder.forward(x, &none), &AttentionMask::causal(), &none))
+        };
+        assert_eq!(run(x.clone()), run(x.clone()));
+        let other =
+            config.init_encoder(9, &x.device()).expect("valid").load_record(encoder.clone().into_record());
+        assert_eq!(values(other.forward(x.clone(), &none)), values(encoder.forward(x, &none)));
+    }
 }
 
 #[test]

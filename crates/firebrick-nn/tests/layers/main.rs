@@ -7,3 +7,5 @@ mod contract;
 mod dropout;
 mod golden;
 mod peers;
+mod presets;
+mod sequence;
