@@ -36,7 +36,7 @@ impl Prepared {
         let (train, test) = table.split(target, task, 0.25, 0)?;
         let encoder = TableEncoder::fit(&table, &train, target, task, &[])?;
         println!("{file}: {} training rows, inputs {}", train.len(), encoder.input_names().join(", "));
-        let network = MlpSettings { hidden: hidden.to_vec(), dropout: 0.0 };
+        let network = MlpSettings { hidden: hidden.to_vec(), ..MlpSettings::default() };
         let manifest = TableManifest::new(network, encoder, file.to_owned(), "the example".into());
         Ok(Self { table, train, test, manifest })
     }

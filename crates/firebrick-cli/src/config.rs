@@ -8,7 +8,8 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use firebrick::burn::module::Module;
 use firebrick::burn::optim::ModuleOptimizer;
-use firebrick::optim::{GroupConfig, OptimError, OptimizerConfig, RateConfig, StepConfig};
+use firebrick::nn::Activation;
+use firebrick::optim::{GroupConfig, LbfgsConfig, OptimError, OptimizerConfig, RateConfig, StepConfig};
 use firebrick::train::{DeviceChoice, FitOptions, LossConfig, MixConfig};
 use serde::{Deserialize, Serialize};
 
@@ -76,6 +77,8 @@ settings! {
     freeze: Freeze = Freeze::Backbone, "backbone|none";
     /// Widths of dense layers before the last one [default: 128]
     hidden: Hidden = Hidden(vec![128]), "N[,N...]|none";
+    /// After each dense layer but the last of a plain network, e.g. gelu, silu, tanh or selu [default: relu]
+    activation: String = "relu".to_owned(), "NAME";
     /// Share of the pooled features that is dropped in training [default: 0]
     dropout: f64 = 0.0, "SHARE";
     /// Side of the square that images are resized to, pixels [default: the model's own, 224]
@@ -87,7 +90,8 @@ settings! {
     /// Learning rate [default: 0.001]
     lr: f64 = 1e-3, "RATE";
     /// Optimizer and its settings, e.g. adamw:weight_decay=0.05: adadelta, adafactor, adagrad, adam, adamax, adamw, amsgrad, lamb, lars,
-    /// lion, muon, nadam, radam, rmsprop or sgd [default: adam]
+    /// lion, muon, nadam, radam, rmsprop or sgd; or lbfgs:steps=20,strong_wolfe=true, a step over all the data an epoch, best with --lr 1
+    /// [default: adam]
     optimizer: String = "adam".to_owned(), "NAME[:KEY=VALUE,...]";
     /// Loss and its settings, e.g. cross_entropy:label_smoothing=0.1,class_weights=balanced: cross_entropy, binary_cross_entropy, focal,
     /// binary_focal, kl_divergence, cosine, mse, mae or huber [default: cross_entropy for classes, mse for numbers]
@@ -218,6 +222,7 @@ impl Config {
         self.step()?.validate(self.epochs)?;
         self.groups()?.check(&self.optimizer()?)?;
         self.loss()?;
+        self.activation.parse::<Activation>()?;
         self.mix()?.validate()?;
         Ok(())
     }
@@ -243,6 +248,7 @@ impl Config {
             ("task", self.task.0.is_some()),
             ("without", !self.without.0.is_empty()),
             ("group", self.group.0.is_some()),
+            ("activation", self.activation != "relu"),
         ];
         match of_tables.iter().find(|(_, given)| *given) {
             Some((name, _)) => bail!("{name} is of tables, but data is `{}`, not a .csv file", self.data),
@@ -250,8 +256,47 @@ impl Config {
         }
     }
 
-    /// The optimizer with its preset.
+    /// L-BFGS, if it is the optimizer.
+    fn lbfgs(&self) -> Result<Option<LbfgsConfig>> {
+        let (name, settings) = self.optimizer.split_once(':').unwrap_or((&self.optimizer, ""));
+        if name != "lbfgs" {
+            return Ok(None);
+        }
+        let lbfgs = settings.parse()?;
+        ensure!(
+            self.mix == "none",
+            "mix is `{}`, but lbfgs wants the same loss in every step; leave it out",
+            self.mix
+        );
+        for (name, value) in [
+            ("schedule", &self.schedule),
+            ("clip", &self.clip),
+            ("groups", &self.groups),
+            ("regularize", &self.regularize),
+            ("lookahead", &self.lookahead),
+        ] {
+            let plain = ["none", "constant"].contains(&value.as_str());
+            ensure!(
+                plain,
+                "{name} is `{value}`, but lbfgs takes its own steps; leave it out or use another optimizer"
+            );
+        }
+        ensure!(
+            self.accumulate == 1 && self.sam == 0.0,
+            "accumulate and sam go with other optimizers than lbfgs; leave them out"
+        );
+        ensure!(
+            self.data.is_table() || self.freeze == Freeze::Backbone,
+            "freeze is none, but lbfgs trains dense layers alone; use --freeze backbone or another optimizer"
+        );
+        Ok(Some(lbfgs))
+    }
+
+    /// The optimizer with its preset; of L-BFGS, which is none of batches, a stand-in.
     fn optimizer(&self) -> Result<OptimizerConfig> {
+        if self.lbfgs()?.is_some() {
+            return Ok(OptimizerConfig::sgd());
+        }
         Ok(self.optimizer.parse()?)
     }
 
@@ -306,6 +351,7 @@ impl Config {
             epochs: self.epochs,
             loss,
             learning_rate: self.lr,
+            lbfgs: self.lbfgs()?,
             schedule: self.schedule()?,
             step: self.step()?,
             stop,

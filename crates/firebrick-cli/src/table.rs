@@ -115,7 +115,11 @@ impl Run {
         // Dropout draws from the device's own generator, which starts anywhere unless it is told where.
         self.device.seed(config.seed);
         let encoder = TableEncoder::fit(&self.table, &fold.train, &self.target, self.task, &self.without)?;
-        let network = MlpSettings { hidden: config.hidden.0.clone(), dropout: config.dropout };
+        let network = MlpSettings {
+            hidden: config.hidden.0.clone(),
+            activation: config.activation.parse()?,
+            dropout: config.dropout,
+        };
         let manifest = TableManifest::new(network, encoder, config.data.to_string(), config.provenance()?);
         let model = manifest.init(config.seed, &self.device).map_err(|reason| anyhow!("{reason}"))?;
         let encoder = &manifest.encoder;

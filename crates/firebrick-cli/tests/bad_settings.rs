@@ -54,6 +54,8 @@ fn a_value_outside_its_range_is_told_the_range() {
         ("--workers 1000", &["workers is 1000", "256"]),
         ("--optimizer adan", &["`adan`", "adam", "sgd"]),
         ("--optimizer adamw:decay=1", &["`adamw:decay=1`", "`decay`", "`weight_decay`"]),
+        ("--optimizer lbfgs --freeze none", &["freeze is none", "lbfgs"]),
+        ("--activation gelu", &["activation is of tables"]),
         ("--optimizer sgd:momentum=1.5", &["`momentum` is 1.5", "less than 1"]),
         ("--loss crossentropy", &["`crossentropy`", "cross_entropy", "huber"]),
         ("--loss focal:gama=2", &["`gama`", "`gamma`"]),

@@ -100,11 +100,28 @@ fn a_deep_network_learns_classes_and_is_used_as_it_was_learnt() {
         (numbered, "--loss focal", &["focal", "mse, mae or huber"][..]),
         (numbered, "--mix mixup=0.2", &["mixup=0.2", "numbers are not mixed"]),
         (labelled, "--mix cutmix=1", &["`cutmix` is 1", "only images"]),
+        (labelled, "--optimizer lbfgs:steps=0", &["`lbfgs steps` is 0"]),
+        (labelled, "--optimizer lbfgs:step=3", &["`step`", "`steps`"]),
+        (labelled, "--optimizer lbfgs --clip norm=1", &["clip is `norm=1`", "lbfgs"]),
+        (labelled, "--activation swish", &["`activation` is swish", "silu"]),
         (labelled, "--loss cross_entropy:class_weights=[1,1]", &["class_weights", "3 classes"]),
     ] {
         sandbox
             .run(&format!("train --data iris.csv {task} --epochs 1 --device ndarray {settings} --out no"))
             .refused(words);
+    }
+
+    // L-BFGS over all rows: a few epochs do, for both tasks, and other activations on the way.
+    for (place, (task, activation)) in [(labelled, "tanh"), (numbered, "gelu")].into_iter().enumerate() {
+        let train = format!(
+            "train --data iris.csv {task} --epochs 6 --lr 1 --hidden 8 --activation {activation} --optimizer lbfgs:strong_wolfe=true --device ndarray --out lbfgs-{place}"
+        );
+        let trained = sandbox.run(&train).succeeded();
+        let name = if task == labelled { "Test accuracy" } else { "Test R2" };
+        assert!(figure(&trained.stdout, name) > 0.85, "{}", trained.stdout);
+        let evaluate =
+            format!("eval --model lbfgs-{place}/model.safetensors --data iris.csv --device ndarray --json");
+        sandbox.run(&evaluate).succeeded();
     }
 
     // A learning rate from a short run, for both tasks.

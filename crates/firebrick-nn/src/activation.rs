@@ -3,6 +3,8 @@
 use burn::tensor::{Tensor, activation};
 use serde::{Deserialize, Serialize};
 
+use crate::LayerError;
+
 /// A non-linearity without learnt parameters; pointwise but for the softmax.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -69,6 +71,28 @@ impl Activation {
         Self::Softmax,
     ];
 
+    /// Its name, as in a file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Sigmoid => "sigmoid",
+            Self::Tanh => "tanh",
+            Self::Relu => "relu",
+            Self::Relu6 => "relu6",
+            Self::LeakyRelu { .. } => "leaky_relu",
+            Self::Elu { .. } => "elu",
+            Self::Selu => "selu",
+            Self::Gelu => "gelu",
+            Self::GeluTanh => "gelu_tanh",
+            Self::Silu => "silu",
+            Self::HardSigmoid => "hard_sigmoid",
+            Self::HardSwish => "hard_swish",
+            Self::Mish => "mish",
+            Self::Softplus => "softplus",
+            Self::Softmax => "softmax",
+        }
+    }
+
     /// Applies the function; the shape is kept.
     pub fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
         match self {
@@ -103,6 +127,20 @@ impl Activation {
             Self::Gelu => Some(Fused::Gelu),
             _ => None,
         }
+    }
+}
+
+impl std::str::FromStr for Activation {
+    type Err = LayerError;
+
+    /// The function of this name, with PyTorch's parameters where it has some.
+    fn from_str(name: &str) -> Result<Self, LayerError> {
+        Self::ALL.into_iter().find(|activation| activation.name() == name).ok_or_else(|| LayerError {
+            layer: "network",
+            field: "activation",
+            value: name.to_owned(),
+            expected: format!("one of {}", Self::ALL.map(Self::name).join(", ")),
+        })
     }
 }
 
@@ -175,6 +213,10 @@ mod tests {
         for activation in Activation::ALL {
             let text = serde_json::to_string(&activation).expect("JSON");
             assert_eq!(serde_json::from_str::<Activation>(&text).expect(&text), activation);
+            assert_eq!(activation.name().parse(), Ok(activation));
+            assert!(text.contains(activation.name()), "{text}");
         }
+        let message = "swish".parse::<Activation>().expect_err("its name is silu").to_string();
+        assert!(message.contains("`activation` is swish") && message.contains("silu"), "{message}");
     }
 }

@@ -22,9 +22,15 @@ impl HeadConfig {
         Self { features, classes, hidden: Vec::new(), activation: Activation::Relu, dropout: 0.0 }
     }
 
-    /// Puts dense layers of these widths, each followed by ReLU, before the last one.
+    /// Puts dense layers of these widths, each followed by the activation, before the last one.
     pub fn with_hidden(mut self, hidden: impl Into<Vec<usize>>) -> Self {
         self.hidden = hidden.into();
+        self
+    }
+
+    /// After each hidden layer; ReLU by default.
+    pub fn with_activation(mut self, activation: Activation) -> Self {
+        self.activation = activation;
         self
     }
 

@@ -7,10 +7,13 @@ use std::time::Instant;
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
 use firebrick_nn::Network;
-use firebrick_optim::{RateConfig, StepConfig, Stepper, sam_ascent};
+use firebrick_optim::{LbfgsConfig, RateConfig, StepConfig, Stepper, sam_ascent};
 
 use crate::evaluate::{Tally, argmax, evaluate_by, scalar};
-use crate::{BatchEnd, Batches, Callback, EpochRecord, Flow, History, LossConfig, TrainBegin, TrainError};
+use crate::whole_set;
+use crate::{
+    Batch, BatchEnd, Batches, Callback, EpochRecord, Flow, History, LossConfig, TrainBegin, TrainError,
+};
 
 /// Settings of [`fit`].
 #[derive(Clone, Debug)]
@@ -24,6 +27,9 @@ pub struct FitOptions {
     pub learning_rate: f64,
     /// How the rate moves; constant by default. A plateau watches the validation, or the training where there is none.
     pub schedule: RateConfig,
+    /// A step of L-BFGS over the whole training set an epoch, in place of the optimizer's steps; `learning_rate` is its step length, 1 as a
+    /// rule. None by default. All parameters must be trained, and the batches of an epoch are held in memory.
+    pub lbfgs: Option<LbfgsConfig>,
     /// What happens to gradients before the optimizer's rule, and to weights after it; nothing by default.
     pub step: StepConfig,
     /// Set from outside to end after the step in progress.
@@ -36,6 +42,7 @@ impl Default for FitOptions {
             epochs: 1,
             loss: None,
             learning_rate: 1e-3,
+            lbfgs: None,
             schedule: RateConfig::default(),
             step: StepConfig::default(),
             stop: Arc::default(),
@@ -107,6 +114,10 @@ pub fn fit<const D: usize, N: Network<D>>(
     let loss = options.loss.clone().unwrap_or(LossConfig::cross_entropy());
     let mut stepper = options.stepper(optimizer, begin.batches)?;
     let mut network = network.train();
+    let mut lbfgs = options.lbfgs.map(|config| config.init()).transpose()?;
+    if lbfgs.is_some() {
+        whole_set::check(&network)?;
+    }
     let mut history = History::default();
     let mut stop = Stop::Completed;
 
@@ -115,7 +126,30 @@ pub fn fit<const D: usize, N: Network<D>>(
         // A clone would share BatchNorm's running statistics; `valid` copies them.
         let before = network.valid();
         let mut tally = Tally::default();
-        for (batch_index, batch) in train.epoch(epoch - 1).enumerate() {
+        let mut batches = train.epoch(epoch - 1);
+        if let Some(rule) = &mut lbfgs {
+            let whole = batches.by_ref().collect::<Result<Vec<_>, _>>()?;
+            let classes = |network: &N, batch: &Batch<D>| network.forward(batch.inputs.clone());
+            for batch in &whole {
+                let logits = classes(&before, batch);
+                Tally::default().check_labels(batch, logits.dims()[1])?;
+                loss.validate_classes(logits.dims()[1])?;
+            }
+            let of = |logits, batch: &Batch<D>| loss.of_classes(logits, batch);
+            network = whole_set::step(rule, options.learning_rate, network, &whole, of);
+            let reached = network.valid();
+            for batch in &whole {
+                let logits = classes(&reached, batch);
+                tally.check_labels(batch, logits.dims()[1])?;
+                tally.add(&batch.labels, scalar(loss.of_classes(logits.clone(), batch)), &argmax(logits));
+            }
+            if !tally.loss().is_finite() {
+                stop = Stop::NonFiniteLoss { epoch, batch: None, loss: tally.loss() };
+                network = before.train();
+                break;
+            }
+        }
+        for (batch_index, batch) in batches.enumerate() {
             let batch = batch?;
             // The one place where the gradient's tape begins: sources give plain tensors.
             let logits = network.forward(Tensor::from_inner(batch.inputs.clone()));

@@ -11,6 +11,7 @@ use firebrick_optim::sam_ascent;
 use crate::evaluate::{floats, scalar};
 use crate::fit::check;
 use crate::metrics::Regression;
+use crate::whole_set;
 use crate::{
     Batch, BatchEnd, Batches, Callback, EpochRecord, FitOptions, Flow, History, InMemory, LossConfig,
     Outcome, Stop, TrainBegin, TrainError,
@@ -132,6 +133,10 @@ pub fn fit_regression<const D: usize, N: Network<D>>(
     let device = train.batches.device();
     let mut stepper = options.stepper(optimizer, begin.batches)?;
     let mut network = network.train();
+    let mut lbfgs = options.lbfgs.map(|config| config.init()).transpose()?;
+    if lbfgs.is_some() {
+        whole_set::check(&network)?;
+    }
     let mut history = History::default();
     let mut stop = Stop::Completed;
 
@@ -141,7 +146,34 @@ pub fn fit_regression<const D: usize, N: Network<D>>(
         // The sums of losses and of squared errors.
         let (mut samples, mut sum, mut squares) = (0, 0.0, 0.0);
         let (batches, truth) = train.parts();
-        for (batch_index, batch) in batches.epoch(epoch - 1).enumerate() {
+        let mut batches = batches.epoch(epoch - 1);
+        if let Some(rule) = &mut lbfgs {
+            let whole = batches.by_ref().collect::<Result<Vec<_>, _>>()?;
+            let targets = |outputs: &Tensor<2>, batch: &Batch<D>| truth(batch, outputs);
+            for batch in &whole {
+                targets(&before.forward(batch.inputs.clone()), batch)?;
+            }
+            let of = |outputs: Tensor<2>, batch: &Batch<D>| {
+                let truth = targets(&outputs, batch).expect("the outputs were checked");
+                loss.of_numbers(outputs, truth)
+            };
+            network = whole_set::step(rule, options.learning_rate, network, &whole, of);
+            let reached = network.valid();
+            for batch in &whole {
+                let outputs = reached.forward(batch.inputs.clone());
+                let truth = targets(&outputs, batch)?;
+                let count = batch.labels.len();
+                samples += count;
+                sum += scalar(loss.of_numbers(outputs.clone(), truth.clone())) * count as f64;
+                squares += scalar((outputs - truth).square().mean()) * count as f64;
+            }
+            if !sum.is_finite() {
+                stop = Stop::NonFiniteLoss { epoch, batch: None, loss: sum };
+                network = before.train();
+                break;
+            }
+        }
+        for (batch_index, batch) in batches.enumerate() {
             let batch = batch?;
             let inputs = Tensor::from_inner(batch.inputs.clone());
             let outputs = network.forward(inputs.clone());

@@ -53,6 +53,7 @@ mod mixing;
 mod rate_finder;
 mod report;
 mod scores;
+mod whole_set;
 
 pub use batches::{Batch, Batches, Mix};
 pub use callback::{BatchEnd, Callback, Flow, SaveWeights, TrainBegin, WriteHistory};

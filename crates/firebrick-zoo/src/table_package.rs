@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use firebrick_data::TableEncoder;
-use firebrick_nn::{ClassifierHead, HeadConfig};
+use firebrick_nn::{Activation, ClassifierHead, HeadConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::package::{FORMAT, read_metadata, write};
@@ -16,12 +16,25 @@ const ARCHITECTURE: &str = "mlp";
 const MAX_PARAMETERS: usize = 1 << 30;
 
 /// A multi-layer perceptron beside its inputs and outputs.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MlpSettings {
-    /// Widths of the hidden layers, each followed by ReLU.
+    /// Widths of the hidden layers, each followed by the activation.
     pub hidden: Vec<usize>,
+    /// After each hidden layer; ReLU where a package does not say.
+    #[serde(default = "relu")]
+    pub activation: Activation,
     /// Share of the inputs that is dropped in training.
     pub dropout: f64,
+}
+
+impl Default for MlpSettings {
+    fn default() -> Self {
+        Self { hidden: Vec::new(), activation: relu(), dropout: 0.0 }
+    }
+}
+
+fn relu() -> Activation {
+    Activation::Relu
 }
 
 /// What a package of a plain network says of itself.
@@ -73,7 +86,7 @@ impl TableManifest {
     /// encoder that is not [valid](TableEncoder::validate).
     pub fn init(&self, seed: u64, device: &Device) -> Result<ClassifierHead, String> {
         self.encoder.validate()?;
-        let MlpSettings { hidden, dropout } = &self.network;
+        let MlpSettings { hidden, activation, dropout } = &self.network;
         let mut widths = vec![self.encoder.width()];
         widths.extend(hidden);
         widths.push(self.encoder.target.width());
@@ -92,6 +105,7 @@ impl TableManifest {
         }
         Ok(HeadConfig::new(self.encoder.width(), self.encoder.target.width())
             .with_hidden(hidden.clone())
+            .with_activation(*activation)
             .with_dropout(*dropout)
             .init(seed, device))
     }
@@ -158,7 +172,8 @@ mod tests {
             columns: vec![ColumnEncoding { name: "x".to_owned(), encoding: number }],
             target: Target::Regress { column: "y".to_owned(), mean: 2.5, deviation: 1.0 / 3.0 },
         };
-        let network = MlpSettings { hidden: vec![5, 4, 3], dropout: 0.25 };
+        let network =
+            MlpSettings { hidden: vec![5, 4, 3], activation: Activation::Elu { alpha: 0.5 }, dropout: 0.25 };
         let manifest = TableManifest::new(network, encoder, "table.csv".to_owned(), serde_json::json!({}));
         let model = manifest.init(7, device).expect("valid");
         TablePackage { manifest, model }
@@ -186,10 +201,10 @@ mod tests {
         #[allow(deprecated)]
         let device = Device::ndarray();
         for network in [
-            MlpSettings { hidden: vec![0], dropout: 0.0 },
-            MlpSettings { hidden: vec![usize::MAX, usize::MAX], dropout: 0.0 },
-            MlpSettings { hidden: vec![1 << 16, 1 << 16], dropout: 0.0 },
-            MlpSettings { hidden: vec![4], dropout: 1.5 },
+            MlpSettings { hidden: vec![0], ..MlpSettings::default() },
+            MlpSettings { hidden: vec![usize::MAX, usize::MAX], ..MlpSettings::default() },
+            MlpSettings { hidden: vec![1 << 16, 1 << 16], ..MlpSettings::default() },
+            MlpSettings { hidden: vec![4], dropout: 1.5, ..MlpSettings::default() },
         ] {
             let manifest = TableManifest { network, ..package(&device).manifest };
             assert!(manifest.init(0, &device).is_err());
