@@ -31,7 +31,7 @@ pub(crate) struct Args {
     /// Write the figures as well: a classifier's classes to a .csv file, everything as JSON to any other
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Varied views of every image, besides the plain one, whose probabilities are averaged [default: 0]
+    /// Varied views of every image, besides the plain one, whose probabilities are averaged
     #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1000))]
     views: u32,
     /// How views are varied, as `train --augment`
