@@ -274,6 +274,7 @@ impl Config {
             ("groups", &self.groups),
             ("regularize", &self.regularize),
             ("lookahead", &self.lookahead),
+            ("average", &self.average),
         ] {
             let plain = ["none", "constant"].contains(&value.as_str());
             ensure!(

@@ -34,6 +34,11 @@ pub(crate) fn run(args: Args) -> Result<Ended> {
         "folds is {}, but one network is enough to find a rate; leave it out",
         config.folds
     );
+    ensure!(
+        !config.optimizer.starts_with("lbfgs"),
+        "optimizer is `{}`, which searches its own step lengths; find a rate for another one",
+        config.optimizer
+    );
     train::train_or_find(config, Some(finder))
 }
 

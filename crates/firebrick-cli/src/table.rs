@@ -54,7 +54,9 @@ pub(crate) fn train(mut config: Config, finder: Option<RateFinder>, started: Ins
         ensure!(!config.mix()?.is_on(), "mix is `{}`, but numbers are not mixed; leave it out", config.mix);
         config.loss()?.map_or(Ok(()), |loss| loss.validate_numbers())?;
     }
-    let run = Run { stop: interrupt::flag()?, config, finder, device, table, target, task, without };
+    // A search for a rate has nothing to save: Ctrl-C just ends it.
+    let stop = if finder.is_some() { Arc::default() } else { interrupt::flag()? };
+    let run = Run { stop, config, finder, device, table, target, task, without };
 
     if run.config.folds > 0 {
         let k_fold = folds::of(&run.config);

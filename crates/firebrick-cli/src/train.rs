@@ -86,7 +86,8 @@ pub(crate) fn train_or_find(config: Config, finder: Option<RateFinder>) -> Resul
         };
         Ok(start(spec, &config.weights, config.seed, &device)?.reset_head(&options, &device))
     };
-    let stop = interrupt::flag()?;
+    // A search for a rate has nothing to save: Ctrl-C just ends it.
+    let stop = if finder.is_some() { Arc::default() } else { interrupt::flag()? };
     if config.folds > 0 {
         // What the folder holds for validation is data like any other here.
         let samples = [data.train.as_slice(), &data.validation].concat();
