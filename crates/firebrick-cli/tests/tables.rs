@@ -138,6 +138,10 @@ fn a_deep_network_learns_classes_and_is_used_as_it_was_learnt() {
         .run("lr-find --data iris.csv --target species --first 1 --last 0.1")
         .refused(&["`last` is 0.1", "first"]);
 
+    sandbox
+        .run("lr-find --data iris.csv --target species --optimizer lbfgs")
+        .refused(&["optimizer is `lbfgs`", "another"]);
+
     // The same again, from the configuration that was written.
     sandbox.run("train --config a/config.toml --out b").succeeded();
     assert!(sandbox.read("a/model.safetensors") == sandbox.read("b/model.safetensors"));
