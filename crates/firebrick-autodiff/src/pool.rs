@@ -12,7 +12,7 @@ use burn::tensor::Tensor;
 use firebrick_kernels::SimdLevel;
 use firebrick_kernels::grad::{self, Axis, PoolShape};
 
-/// Windows that slide over an image. What is left at the lower and right edge is dropped.
+/// Windows that slide over an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     /// Height and width.
@@ -21,6 +21,20 @@ pub struct Window {
     pub stride: [usize; 2],
     /// Pixels around the image, above and below, left and right; at most half the kernel.
     pub padding: [usize; 2],
+    /// Whether what is left at the lower and right edge gets a window that hangs over it, PyTorch's `ceil_mode`; it is dropped otherwise.
+    pub ceil: bool,
+}
+
+impl Window {
+    /// The windows along an axis of `input` pixels; none if there is none.
+    fn along(&self, axis: usize, input: usize) -> Option<Axis> {
+        let (kernel, stride, padding) = (self.kernel[axis], self.stride[axis], self.padding[axis]);
+        let rest = (input + 2 * padding).checked_sub(kernel)? % stride.max(1);
+        // A window that would start beyond the last pixel is none.
+        let starts_inside = input + 2 * padding - rest - kernel + stride < input + padding;
+        let beyond = if self.ceil && rest > 0 && starts_inside { stride - rest } else { 0 };
+        Axis::sliding(input, kernel, stride, [padding, padding + beyond])
+    }
 }
 
 /// How a window's values become one.
@@ -46,7 +60,7 @@ pub enum CountPadding {
 /// The largest value of each window; NaN where the window holds one. Padding never wins.
 ///
 /// - `x`: `[batch, channels, height, width]`; read without a copy where its memory has the channels last
-/// - result: `[batch, channels, (height + 2 padding - kernel) / stride + 1, likewise]`, channels last in memory
+/// - result: `[batch, channels, (height + 2 padding - kernel) / stride + 1, likewise]`, rounded as the window says; channels last in memory
 ///
 /// The gradient goes to the first of several equal ones.
 ///
@@ -91,6 +105,8 @@ fn pool(x: Tensor<4>, pooling: Pooling) -> Tensor<4> {
     if let Pooling::Max(window) | Pooling::Average(window, _) = pooling {
         let half = window.padding.iter().zip(window.kernel).all(|(padding, kernel)| 2 * padding <= kernel);
         assert!(half, "pool: the padding is more than half the kernel: {window:?}");
+        let counted = matches!(pooling, Pooling::Average(Window { ceil: true, .. }, CountPadding::Yes));
+        assert!(!counted, "pool: a mean that counts padding has no windows that hang over the edge");
     }
     assert!(shape_of(&dims, pooling).is_some(), "pool: {pooling:?} of images of {:?}", &dims[2..]);
     Tensor::from_dispatch(<Dispatch as DiffBackend>::pool(x.into_dispatch(), pooling))
@@ -101,10 +117,7 @@ fn shape_of(dims: &[usize], pooling: Pooling) -> Option<PoolShape> {
     let axis = |which: usize| {
         let input = dims[2 + which];
         match pooling {
-            Pooling::Max(Window { kernel, stride, padding })
-            | Pooling::Average(Window { kernel, stride, padding }, _) => {
-                Axis::sliding(input, kernel[which], stride[which], [padding[which]; 2])
-            }
+            Pooling::Max(window) | Pooling::Average(window, _) => window.along(which, input),
             Pooling::Adaptive(output) => Axis::adaptive(input, output[which]),
         }
     };
@@ -121,11 +134,11 @@ fn divisor_of(pooling: Pooling) -> Option<usize> {
 
 fn reference<B: Backend>(x: FloatTensor<B>, pooling: Pooling) -> FloatTensor<B> {
     match pooling {
-        Pooling::Max(Window { kernel, stride, padding }) => {
-            B::max_pool2d(x, kernel, stride, padding, [1, 1], false)
+        Pooling::Max(Window { kernel, stride, padding, ceil }) => {
+            B::max_pool2d(x, kernel, stride, padding, [1, 1], ceil)
         }
-        Pooling::Average(Window { kernel, stride, padding }, count) => {
-            B::avg_pool2d(x, kernel, stride, padding, count == CountPadding::Yes, false)
+        Pooling::Average(Window { kernel, stride, padding, ceil }, count) => {
+            B::avg_pool2d(x, kernel, stride, padding, count == CountPadding::Yes, ceil)
         }
         Pooling::Adaptive([1, 1]) => B::float_mean_dim(B::float_mean_dim(x, 3), 2),
         Pooling::Adaptive(output) => B::adaptive_avg_pool2d(x, output),

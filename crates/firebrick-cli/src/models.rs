@@ -16,7 +16,7 @@ pub(crate) fn run() -> Result<Ended> {
     )?;
     for spec in models() {
         let [height, width] = spec.input_size;
-        let (weights, top_1) = match &spec.weights {
+        let (weights, top_1) = match spec.weights.first() {
             Some(weights) => (weights.name, format!("{:.2} %", weights.top_1)),
             None => ("none", "-".to_owned()),
         };
@@ -30,7 +30,7 @@ pub(crate) fn run() -> Result<Ended> {
         )?;
     }
     for spec in models() {
-        if let Some(weights) = &spec.weights {
+        for weights in spec.weights {
             writeln!(
                 out,
                 "\n{} / {}: {}\n  {}\n  sha256 {}",

@@ -53,7 +53,7 @@ pub(crate) fn open(name: &str, weights: Option<&Weights>, device: &Device) -> Re
 
 /// The preprocessing of the published weights; ImageNet's where there are none.
 fn published_preprocess(spec: &ModelSpec) -> Preprocess {
-    match &spec.weights {
+    match spec.weights.first() {
         Some(weights) => weights.preprocess(spec.input_size),
         None => Preprocess {
             input_size: spec.input_size,

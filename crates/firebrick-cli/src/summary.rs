@@ -33,7 +33,7 @@ pub(crate) fn run(args: &Args) -> Result<Ended> {
         return print(&title, &rows, |_| true, "row");
     }
     let open = open(&args.model, Some(&Weights::None), &device)?;
-    let rows = open.model.summarize(open.preprocess.input_size);
+    let rows = open.model.summarize(open.preprocess.input_size)?;
     let [height, width] = open.preprocess.input_size;
     let title = format!("{}, input 3x{height}x{width}", open.name);
     let is_trained = |row: &LayerSummary| !open.frozen_backbone || !row.name.starts_with("backbone.");

@@ -191,7 +191,7 @@ fn manifest(
     data: &ImageFolder,
     preprocess: Preprocess,
 ) -> Result<Manifest> {
-    let published = spec.weights.as_ref().filter(|_| config.weights == Weights::Imagenet);
+    let published = spec.weights.first().filter(|_| config.weights == Weights::Imagenet);
     let provenance = Provenance {
         weights: match &config.weights {
             Weights::None => None,

@@ -8,17 +8,73 @@ use firebrick_autodiff::{ChainMoments, ChainParameters, ChainSpec, ChainUnit, co
 
 use crate::{Activation, Initializer, LayerSummary};
 
+/// Pixels of zeros around the input of a convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Padding {
+    /// `[[top, bottom], [left, right]]`.
+    Explicit([[usize; 2]; 2]),
+    /// As many as make the result `ceil(size / stride)` long, the odd one at the bottom and right: TensorFlow's `SAME`. For an even
+    /// size and a stride of 2 these are others than PyTorch's.
+    Same,
+}
+
+impl Padding {
+    /// `(kernel - 1) / 2` on every side, as PyTorch's models have it.
+    pub fn half([height, width]: [usize; 2]) -> Self {
+        Self::Explicit([[(height - 1) / 2; 2], [(width - 1) / 2; 2]])
+    }
+
+    /// The same on every side.
+    pub fn all(side: usize) -> Self {
+        Self::Explicit([[side; 2]; 2])
+    }
+
+    /// The padding of an input of `[height, width]` pixels: `[[top, bottom], [left, right]]`.
+    pub fn resolve(self, size: [usize; 2], kernel: [usize; 2], stride: [usize; 2]) -> [[usize; 2]; 2] {
+        match self {
+            Self::Explicit(sides) => sides,
+            Self::Same => [0, 1].map(|axis| {
+                let windows = size[axis].div_ceil(stride[axis]);
+                let total = ((windows.max(1) - 1) * stride[axis] + kernel[axis]).saturating_sub(size[axis]);
+                [total / 2, total - total / 2]
+            }),
+        }
+    }
+
+    /// Height and width of the result, rounded down; none where the kernel is larger than the padded input.
+    pub fn output(self, size: [usize; 2], kernel: [usize; 2], stride: [usize; 2]) -> Option<[usize; 2]> {
+        let sides = self.resolve(size, kernel, stride);
+        let out = |axis: usize| {
+            let padded = size[axis] + sides[axis][0] + sides[axis][1];
+            Some(padded.checked_sub(kernel[axis])? / stride[axis] + 1)
+        };
+        Some([out(0)?, out(1)?])
+    }
+
+    /// As burn writes it.
+    pub fn for_burn(self) -> PaddingConfig2d {
+        match self {
+            Self::Explicit([[top, bottom], [left, right]]) => {
+                PaddingConfig2d::Explicit(top, left, bottom, right)
+            }
+            Self::Same => PaddingConfig2d::Same,
+        }
+    }
+}
+
 /// Configuration of a [`ConvNormAct`].
 #[derive(Clone, Debug)]
 pub struct ConvNormActConfig {
     channels_in: usize,
     channels_out: usize,
-    kernel: usize,
-    stride: usize,
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    padding: Padding,
     groups: usize,
     activation: Activation,
     norm_epsilon: f64,
     norm_momentum: f64,
+    initializer: Initializer,
 }
 
 impl ConvNormActConfig {
@@ -29,18 +85,51 @@ impl ConvNormActConfig {
         Self {
             channels_in,
             channels_out,
-            kernel,
-            stride: 1,
+            kernel: [kernel; 2],
+            stride: [1; 2],
+            padding: Padding::half([kernel; 2]),
             groups: 1,
             activation: Activation::None,
             norm_epsilon: 1e-5,
             norm_momentum: 0.1,
+            initializer: Initializer::KaimingNormalFanOut,
         }
+    }
+
+    /// Sets the kernel's height and width; the padding becomes half of them.
+    pub fn with_kernel(mut self, kernel: [usize; 2]) -> Self {
+        self.kernel = kernel;
+        self.padding = Padding::half(kernel);
+        self
     }
 
     /// Sets the stride of both axes.
     pub fn with_stride(mut self, stride: usize) -> Self {
-        self.stride = stride;
+        self.stride = [stride; 2];
+        self
+    }
+
+    /// Sets the padding.
+    pub fn with_padding(mut self, padding: Padding) -> Self {
+        self.padding = padding;
+        self
+    }
+
+    /// Sets what is added to the norm's variance.
+    pub fn with_norm_epsilon(mut self, epsilon: f64) -> Self {
+        self.norm_epsilon = epsilon;
+        self
+    }
+
+    /// Sets the weight of the newest batch in the norm's running statistics.
+    pub fn with_norm_momentum(mut self, momentum: f64) -> Self {
+        self.norm_momentum = momentum;
+        self
+    }
+
+    /// Sets how the convolution's first weights are drawn; normal by He's fan-out by default.
+    pub fn with_initializer(mut self, initializer: Initializer) -> Self {
+        self.initializer = initializer;
         self
     }
 
@@ -62,18 +151,17 @@ impl ConvNormActConfig {
     ///
     /// If the groups do not divide both channel counts.
     pub fn init(&self, seed: u64, device: &Device) -> ConvNormAct {
-        let padding = (self.kernel - 1) / 2;
-        let mut conv = Conv2dConfig::new([self.channels_in, self.channels_out], [self.kernel; 2])
-            .with_stride([self.stride; 2])
+        let mut conv = Conv2dConfig::new([self.channels_in, self.channels_out], self.kernel)
+            .with_stride(self.stride)
             .with_dilation([1, 1])
             .with_groups(self.groups)
-            .with_padding(PaddingConfig2d::Explicit(padding, padding, padding, padding))
+            .with_padding(self.padding.for_burn())
             .with_bias(false)
             .init(device);
-        let area = self.kernel * self.kernel;
+        let area = self.kernel[0] * self.kernel[1];
         let (group_in, group_out) = (self.channels_in / self.groups, self.channels_out / self.groups);
-        conv.weight = Initializer::KaimingNormalFanOut.init(
-            [self.channels_out, group_in, self.kernel, self.kernel],
+        conv.weight = self.initializer.init(
+            [self.channels_out, group_in, self.kernel[0], self.kernel[1]],
             group_in * area,
             // PyTorch's fan_out does not divide by the groups; its weights are what we are compared with.
             group_out * self.groups * area,
@@ -84,7 +172,7 @@ impl ConvNormActConfig {
             .with_epsilon(self.norm_epsilon)
             .with_momentum(self.norm_momentum)
             .init(device);
-        ConvNormAct { conv, norm, activation: self.activation }
+        ConvNormAct { conv, norm, activation: self.activation, padding: self.padding }
     }
 }
 
@@ -98,15 +186,29 @@ pub struct ConvNormAct {
     /// The non-linearity after it.
     #[module(skip)]
     pub activation: Activation,
+    /// Around the convolution's input.
+    #[module(skip)]
+    pub padding: Padding,
+}
+
+/// What is added before the last activation of a chain of [`ConvNormAct`]s.
+#[derive(Clone, Debug)]
+pub enum Residual {
+    /// Nothing.
+    None,
+    /// The chain's input.
+    Input,
+    /// Another tensor of the result's shape, such as a projected shortcut.
+    Tensor(Tensor<4>),
 }
 
 impl ConvNormAct {
-    /// `[batch, in, height, width]` to `[batch, out, ceil(height / stride), ceil(width / stride)]`.
+    /// `[batch, in, height, width]` to `[batch, out, h, w]`, with half of the kernel as padding `ceil(height / stride)` and likewise.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        Self::forward_chain(&[self], false, x)
+        Self::forward_chain(&[self], Residual::None, x)
     }
 
-    /// Runs blocks one after another, and adds `x` before the last one's activation if `residual`.
+    /// Runs blocks one after another, and adds `residual` before the last one's activation.
     ///
     /// The same as calling each, but for memory and time: in training, the blocks are one operation, which keeps nothing
     /// between them but the convolutions' results. The running statistics take in the batch's mean and, as PyTorch's, its
@@ -115,26 +217,44 @@ impl ConvNormAct {
     /// # Panics
     ///
     /// If there is no block, or shapes do not fit.
-    pub fn forward_chain(blocks: &[&Self], residual: bool, x: Tensor<4>) -> Tensor<4> {
+    pub fn forward_chain(blocks: &[&Self], residual: Residual, x: Tensor<4>) -> Tensor<4> {
         let (last, before) = blocks.split_last().expect("a chain has at least one block");
+        let added = match &residual {
+            Residual::None => None,
+            Residual::Input => Some(x.clone()),
+            Residual::Tensor(added) => Some(added.clone()),
+        };
+        let add = |y: Tensor<4>| match added.clone() {
+            Some(added) => y + added,
+            None => y,
+        };
         if !(x.device().is_autodiff() && blocks.iter().all(|block| block.norm.training.is_enabled())) {
-            let added = residual.then(|| x.clone());
             let run = |x, block: &Self| block.activation.forward(block.norm.forward(block.conv.forward(x)));
             let y = last.norm.forward(last.conv.forward(before.iter().fold(x, |x, block| run(x, block))));
-            return last.activation.forward(if let Some(added) = added { y + added } else { y });
+            return last.activation.forward(add(y));
         }
-        if blocks.iter().any(|block| block.activation.fused().is_none()) {
-            let alone = |x, block: &Self| block.activation.forward(Self::chain(&[block], false, x, false));
-            let y = before.iter().fold(x.clone(), |x, block| alone(x, block));
-            let y = Self::chain(&[last], false, y, false);
-            return last.activation.forward(if residual { y + x } else { y });
+        let fused = |blocks: &[&Self]| blocks.iter().all(|block| block.activation.fused().is_some());
+        match residual {
+            Residual::None if fused(blocks) => Self::chain(blocks, false, x, true),
+            Residual::Input if fused(blocks) => Self::chain(blocks, true, x, true),
+            _ if fused(before) => last.activation.forward(add(Self::chain(blocks, false, x, false))),
+            _ => {
+                let alone =
+                    |x, block: &Self| block.activation.forward(Self::chain(&[block], false, x, false));
+                let y = before.iter().fold(x, |x, block| alone(x, block));
+                last.activation.forward(add(Self::chain(&[last], false, y, false)))
+            }
         }
-        Self::chain(blocks, residual, x, true)
     }
 
-    /// Blocks as one operation, with their activations if these are `fused`.
-    fn chain(blocks: &[&Self], residual: bool, x: Tensor<4>, fused: bool) -> Tensor<4> {
-        let units = blocks.iter().map(|block| block.unit(fused)).collect();
+    /// Blocks as one operation; the last one's activation is left out unless `finished`.
+    fn chain(blocks: &[&Self], residual: bool, x: Tensor<4>, finished: bool) -> Tensor<4> {
+        let [_, _, height, width] = x.dims();
+        let mut size = [height, width];
+        let mut units = Vec::with_capacity(blocks.len());
+        for (index, block) in blocks.iter().enumerate() {
+            units.push(block.unit(&mut size, finished || index + 1 < blocks.len()));
+        }
         let parameters = blocks.iter().map(|block| ChainParameters {
             weight: block.conv.weight.val(),
             gamma: block.norm.gamma.val(),
@@ -147,17 +267,22 @@ impl ConvNormAct {
         y
     }
 
-    fn unit(&self, fused: bool) -> ChainUnit {
+    /// This block for an input of `size`, which becomes the result's.
+    fn unit(&self, size: &mut [usize; 2], activated: bool) -> ChainUnit {
         let [out_channels, group_in, height, width] = self.conv.weight.dims();
+        let (kernel, stride) = ([height, width], self.conv.stride);
+        let padding = self.padding.resolve(*size, kernel, stride);
+        if let Some(output) = self.padding.output(*size, kernel, stride) {
+            *size = output;
+        }
         ChainUnit {
             in_channels: group_in * self.conv.groups,
             out_channels,
-            kernel: [height, width],
-            stride: self.conv.stride,
-            // What `ConvNormActConfig` gives.
-            padding: [[(height - 1) / 2; 2], [(width - 1) / 2; 2]],
+            kernel,
+            stride,
+            padding,
             groups: self.conv.groups,
-            activation: self.activation.fused().filter(|_| fused).unwrap_or_default(),
+            activation: self.activation.fused().filter(|_| activated).unwrap_or_default(),
             epsilon: self.norm.epsilon as f32,
         }
     }
@@ -174,10 +299,12 @@ impl ConvNormAct {
 
     /// Adds this block's row to `rows` and returns its output shape for an input `[channels, height, width]`.
     pub fn summarize(&self, name: &str, input: [usize; 3], rows: &mut Vec<LayerSummary>) -> [usize; 3] {
-        let [out, group_in, kernel, _] = self.conv.weight.lazy_shape().dims();
+        let [out, group_in, kernel_height, kernel_width] = self.conv.weight.lazy_shape().dims();
+        let kernel = [kernel_height, kernel_width];
         let stride = self.conv.stride[0];
-        let [height, width] = [input[1], input[2]].map(|side| side.div_ceil(stride));
-        let weights = (out * group_in * kernel * kernel) as u64;
+        let [height, width] =
+            self.padding.output([input[1], input[2]], kernel, self.conv.stride).unwrap_or([0, 0]);
+        let weights = (out * group_in * kernel_height * kernel_width) as u64;
         let depthwise = self.conv.groups == input[0] && self.conv.groups > 1;
         let activation = match self.activation {
             Activation::None => String::new(),
@@ -186,7 +313,7 @@ impl ConvNormAct {
         rows.push(LayerSummary {
             name: name.to_owned(),
             kind: format!(
-                "{}Conv2d {kernel}x{kernel} s{stride} + BatchNorm{activation}",
+                "{}Conv2d {kernel_height}x{kernel_width} s{stride} + BatchNorm{activation}",
                 if depthwise { "Depthwise" } else { "" }
             ),
             output: vec![out, height, width],
@@ -242,7 +369,7 @@ mod tests {
         let mish = [block(Activation::Mish, 4), block(Activation::Mish, 4)];
         let apply = |y| Activation::Mish.forward(y);
         let expected = apply(plain[1].forward(apply(plain[0].forward(x.clone()))) + x.clone());
-        let actual = ConvNormAct::forward_chain(&[&mish[0], &mish[1]], true, x);
+        let actual = ConvNormAct::forward_chain(&[&mish[0], &mish[1]], Residual::Input, x);
         actual
             .into_data()
             .assert_approx_eq::<f32>(&expected.into_data(), burn::tensor::Tolerance::absolute(1e-5));

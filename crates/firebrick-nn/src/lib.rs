@@ -51,7 +51,7 @@ mod transformer;
 pub use activation::Activation;
 pub use attention::{AttentionConfig, AttentionMask, MultiHeadAttention};
 pub use blur_pool::BlurPool;
-pub use conv_norm_act::{ConvNormAct, ConvNormActConfig};
+pub use conv_norm_act::{ConvNormAct, ConvNormActConfig, Padding, Residual};
 pub use dense::dense;
 pub use head::{ClassifierHead, HeadConfig};
 pub use initializer::{Initializer, seed_of};

@@ -1,11 +1,11 @@
 //! A backbone and a head.
 
 use burn::module::Module;
+use burn::store::{BurnToPyTorchAdapter, ModuleSnapshot};
 use burn::tensor::{Device, Tensor};
-use firebrick_autodiff::global_average_pool;
 use firebrick_nn::{ClassifierHead, HeadConfig, LayerSummary, Network, seed_of};
 
-use crate::{Architecture, MobileNetV2, ModelSpec};
+use crate::{Backbone, BuildOptions, ModelSpec, ZooError};
 
 /// What of a model its spec leaves open.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,13 +16,39 @@ pub struct CreateOptions {
     pub hidden: Vec<usize>,
     /// Share of the pooled features that is dropped in training; 0 by default.
     pub dropout: f64,
+    /// Probability of dropping the last residual branch in training (stochastic depth), less for those before; 0 by default.
+    pub drop_path: f64,
+    /// Channels of the images; 3 by default.
+    pub channels: usize,
+    /// `[height, width]` of the images, pixels; the spec's by default. Only architectures with positions depend on it.
+    pub image_size: Option<[u32; 2]>,
     /// What the first weights depend on; 0 by default.
     pub seed: u64,
 }
 
 impl Default for CreateOptions {
     fn default() -> Self {
-        Self { classes: 1000, hidden: Vec::new(), dropout: 0.0, seed: 0 }
+        Self {
+            classes: 1000,
+            hidden: Vec::new(),
+            dropout: 0.0,
+            drop_path: 0.0,
+            channels: 3,
+            image_size: None,
+            seed: 0,
+        }
+    }
+}
+
+impl CreateOptions {
+    /// What of them the backbone of `spec` depends on.
+    pub fn build(&self, spec: &ModelSpec) -> BuildOptions {
+        BuildOptions {
+            channels: self.channels,
+            image_size: self.image_size.unwrap_or(spec.input_size).map(|side| side as usize),
+            drop_path: self.drop_path,
+            dropout: self.dropout,
+        }
     }
 }
 
@@ -30,14 +56,11 @@ impl Default for CreateOptions {
 ///
 /// # Panics
 ///
-/// If the options ask for no classes or an empty hidden layer.
+/// If the options ask for no classes, no channels or an empty hidden layer.
 pub fn create(spec: &ModelSpec, options: &CreateOptions, device: &Device) -> Classifier {
-    let (backbone, features) = match spec.architecture {
-        Architecture::MobileNetV2(config) => {
-            (Backbone::MobileNetV2(config.init(options.seed, device)), config.features())
-        }
-    };
-    Classifier { backbone, head: head(features, options, device) }
+    let backbone = spec.graph(&options.build(spec)).init(options.seed, device);
+    let head = head(backbone.features(), options, device);
+    Classifier { backbone, head }
 }
 
 fn head(features: usize, options: &CreateOptions, device: &Device) -> ClassifierHead {
@@ -48,41 +71,7 @@ fn head(features: usize, options: &CreateOptions, device: &Device) -> Classifier
         .init(seed_of(options.seed, u64::MAX), device)
 }
 
-/// What turns images into a feature map.
-#[derive(Module, Debug)]
-pub enum Backbone {
-    /// MobileNetV2 of any width.
-    MobileNetV2(MobileNetV2),
-}
-
-impl Backbone {
-    /// `[batch, 3, height, width]` to `[batch, features, h, w]`.
-    pub fn forward(&self, images: Tensor<4>) -> Tensor<4> {
-        match self {
-            Self::MobileNetV2(model) => model.forward(images),
-        }
-    }
-
-    /// `[batch, 3, height, width]` to the feature map's mean over its area, `[batch, features]`.
-    pub fn pooled(&self, images: Tensor<4>) -> Tensor<2> {
-        global_average_pool(self.forward(images))
-    }
-
-    fn summarize(&self, input: [usize; 3], rows: &mut Vec<LayerSummary>) -> [usize; 3] {
-        match self {
-            Self::MobileNetV2(model) => model.summarize(input, rows),
-        }
-    }
-
-    /// The name that this backbone's tensor has in the checkpoints it is published in.
-    fn published_name(&self, path: &str) -> Option<String> {
-        match self {
-            Self::MobileNetV2(model) => model.torchvision_name(path),
-        }
-    }
-}
-
-/// A backbone, global average pooling, and a head.
+/// A backbone and a head.
 #[derive(Module, Debug)]
 pub struct Classifier {
     /// Images to a feature map.
@@ -97,7 +86,7 @@ impl Classifier {
         self.backbone.forward(images)
     }
 
-    /// The features' means over the map: `[batch, 3, height, width]` to `[batch, features]`.
+    /// What the head reads: `[batch, 3, height, width]` to `[batch, features]`.
     pub fn pooled(&self, images: Tensor<4>) -> Tensor<2> {
         self.backbone.pooled(images)
     }
@@ -108,33 +97,52 @@ impl Classifier {
         Self { backbone: self.backbone, head: head(features, options, device) }
     }
 
-    /// A row a layer for one input of `[height, width]` pixels.
-    pub fn summarize(&self, input_size: [u32; 2]) -> Vec<LayerSummary> {
-        let mut rows = Vec::new();
-        let [height, width] = input_size.map(|side| side as usize);
-        self.backbone.summarize([3, height, width], &mut rows);
+    /// A row a layer for one image of `[height, width]` pixels.
+    ///
+    /// # Errors
+    ///
+    /// [`ZooError::ImageSize`] if the images are too small for the network, or not of the size that it is bound to.
+    pub fn summarize(&self, input_size: [u32; 2]) -> Result<Vec<LayerSummary>, ZooError> {
+        let mut rows = self.backbone.summarize(input_size.map(|side| side as usize))?;
         for row in &mut rows {
             row.name.insert_str(0, "backbone.");
         }
         self.head.summarize("head", &mut rows);
-        rows
+        Ok(rows)
     }
 
-    /// The name of this model's tensor `path` in a checkpoint: the backbone's published names, and the
-    /// head as `classifier`, a PyTorch `Sequential` of dropout, then dense layers and activations in turn.
+    /// Published name and PyTorch's shape of every tensor, running statistics among them, in the order of the model. No weight is drawn.
+    pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
+        let tensors = self.collect(None, Some(Box::new(BurnToPyTorchAdapter)), true);
+        let named = |path: &str| self.published_name(path).unwrap_or_else(|| path.to_owned());
+        tensors.iter().map(|tensor| (named(&tensor.name), tensor.shape.to_vec())).collect()
+    }
+
+    /// The name of this model's tensor `path` in a checkpoint: the backbone's published names, and the head's. A head with hidden
+    /// layers has them as a PyTorch `Sequential` of dropout, then dense layers and activations in turn.
     pub(crate) fn published_name(&self, path: &str) -> Option<String> {
         let (part, rest) = path.split_once('.')?;
         match part {
             "backbone" => self.backbone.published_name(rest),
             "head" => {
+                let published = self.backbone.graph().head();
+                let hidden = self.head.hidden.len();
                 let (index, leaf) = match rest.strip_prefix("output.") {
-                    Some(leaf) => (self.head.hidden.len(), leaf),
+                    Some(leaf) => (hidden, leaf),
                     None => {
                         let (index, leaf) = rest.strip_prefix("hidden.")?.split_once('.')?;
                         (index.parse().ok()?, leaf)
                     }
                 };
-                Some(format!("classifier.{}.{leaf}", 1 + 2 * index))
+                if hidden == 0 {
+                    return Some(format!("{published}.{leaf}"));
+                }
+                // `classifier.1` is the second of a `Sequential` already, `fc` becomes one.
+                let sequential = match published.rsplit_once('.') {
+                    Some((parent, place)) if place.parse::<usize>().is_ok() => parent,
+                    _ => published,
+                };
+                Some(format!("{sequential}.{}.{leaf}", 1 + 2 * index))
             }
             _ => None,
         }
@@ -158,22 +166,20 @@ mod tests {
         Device::ndarray()
     }
 
-    /// The counts of the table are those of `keras.applications.MobileNetV2(alpha=width)`, Keras 3.15.1, trainable ones.
+    /// torchvision's and Keras' counts; multiply-adds as torchvision publishes them, billions to three places.
     #[test]
-    fn every_model_has_its_published_parameters() {
+    fn every_model_has_its_published_parameters_and_multiply_adds() {
         for spec in models() {
             let model = create(spec, &CreateOptions::default(), &device());
-            let parameters: u64 = model.summarize(spec.input_size).iter().map(|row| row.parameters).sum();
+            let rows = model.summarize(spec.input_size).expect("its own size");
+            let parameters: u64 = rows.iter().map(|row| row.parameters).sum();
             assert_eq!(parameters, spec.parameters, "{}", spec.name);
+            if let Some(published) = spec.multiply_adds {
+                let multiply_adds: u64 = rows.iter().map(|row| row.multiply_adds).sum();
+                let giga = (multiply_adds as f64 / 1e6).round() / 1e3;
+                assert_eq!(giga, published, "{}", spec.name);
+            }
         }
-    }
-
-    /// torchvision publishes 0.301 billion multiply-adds for this model.
-    #[test]
-    fn mobilenet_v2_has_its_published_multiply_adds() {
-        let model = create(find("mobilenet_v2").expect("in the zoo"), &CreateOptions::default(), &device());
-        let multiply_adds: u64 = model.summarize([224, 224]).iter().map(|row| row.multiply_adds).sum();
-        assert_eq!((multiply_adds as f64 / 1e6).round(), 301.0, "{multiply_adds}");
     }
 
     #[test]

@@ -97,6 +97,22 @@ pub enum ZooError {
         /// Where the file is looked for.
         path: PathBuf,
     },
+    /// A name that no stage of the network has.
+    #[error("the network has no stage `{stage}` here; its stages are {known}")]
+    UnknownStage {
+        /// What was asked for.
+        stage: String,
+        /// All names.
+        known: String,
+    },
+    /// Images that the network cannot take.
+    #[error("images of {}x{} pixels (height x width): {source}", size[0], size[1])]
+    ImageSize {
+        /// Height and width, pixels.
+        size: [usize; 2],
+        /// What has nothing to work on.
+        source: crate::graph::ShapeError,
+    },
     /// The compiled plan of a frozen backbone.
     #[error(transparent)]
     Kernel(#[from] firebrick_kernels::KernelError),

@@ -11,8 +11,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use firebrick_kernels::{BatchNormParams, ConvParams, KernelError, Plan, PlanBuilder};
 use firebrick_nn::ConvNormAct;
 
-use crate::mobilenet_v2::InvertedResidual;
-use crate::{Backbone, MobileNetV2, ZooError};
+use crate::graph::{Op, Residue, Step};
+use crate::{Backbone, Layer, ZooError};
 
 /// A backbone in evaluation mode, followed by global average pooling. Cloning one copies no weights.
 #[derive(Clone, Debug)]
@@ -31,34 +31,79 @@ impl Backbone {
     ///
     /// # Errors
     ///
-    /// [`ZooError::Kernel`] if the environment asks for an instruction set that this machine lacks.
+    /// [`ZooError::ImageSize`] if the network cannot take such images, [`ZooError::Kernel`] if the environment asks for an
+    /// instruction set that this machine lacks.
     pub fn compile(&self, input_size: [u32; 2]) -> Result<FrozenBackbone, ZooError> {
         let module = self.valid();
+        let size = input_size.map(|side| side as usize);
+        module.check_size(size)?;
         let on_cpu = module.devices().iter().all(is_cpu);
-        let kind = if on_cpu && module.has_kernels() {
-            let [height, width] = input_size.map(|side| side as usize);
-            Kind::Plan(Arc::new(module.plan([3, height, width])?))
-        } else {
-            Kind::Module(Box::new(module))
+        let kind = match module.plan(size).filter(|_| on_cpu) {
+            Some(plan) => Kind::Plan(Arc::new(plan?)),
+            None => Kind::Module(Box::new(module)),
         };
         Ok(FrozenBackbone { kind })
     }
 
-    /// Whether the kernels have every activation.
-    fn has_kernels(&self) -> bool {
-        match self {
-            Self::MobileNetV2(model) => model.convs().all(|conv| conv.activation.fused().is_some()),
+    /// The plan, where the kernels have everything.
+    fn plan(&self, [height, width]: [usize; 2]) -> Option<Result<Plan, KernelError>> {
+        let nodes = self.graph().nodes();
+        let mut builder = PlanBuilder::new([self.graph().channels(), height, width]);
+        for step in self.steps() {
+            match step {
+                Step::Chain { convs, residue } => {
+                    let blocks: Vec<&ConvNormAct> = convs
+                        .iter()
+                        .map(|&node| match self.layer_at(nodes[node].layer?)? {
+                            Layer::ConvNormAct(block) => Some(block),
+                            _ => None,
+                        })
+                        .collect::<Option<_>>()?;
+                    if blocks.iter().any(|block| block.activation.fused().is_none()) {
+                        return None;
+                    }
+                    let stored: Vec<Stored> = blocks.iter().map(|block| Stored::of(block)).collect();
+                    let params: Vec<ConvParams> = stored.iter().map(Stored::params).collect();
+                    match (params.as_slice(), residue) {
+                        ([expand, depthwise, project], Residue::Input) => {
+                            builder = builder.inverted_residual(Some(expand), depthwise, project, true);
+                        }
+                        (_, Residue::None) => builder = bands(builder, &params),
+                        _ => return None,
+                    }
+                }
+                Step::Node(node) if nodes[*node].op == Op::GlobalAveragePool => {
+                    builder = builder.global_average_pool();
+                }
+                Step::Node(_) => return None,
+            }
         }
+        Some(builder.build())
     }
+}
 
-    fn plan(&self, input: [usize; 3]) -> Result<Plan, KernelError> {
-        let builder = PlanBuilder::new(input);
-        match self {
-            Self::MobileNetV2(model) => model.plan(builder),
-        }
-        .global_average_pool()
-        .build()
+/// Convolutions one after another; what looks like an inverted residual is computed as one.
+fn bands(mut builder: PlanBuilder, mut convs: &[ConvParams]) -> PlanBuilder {
+    let dense = |conv: &ConvParams| conv.groups == 1;
+    let depthwise = |conv: &ConvParams| conv.groups > 1 && conv.groups == conv.in_channels;
+    let pointwise = |conv: &ConvParams| dense(conv) && conv.kernel == [1, 1] && conv.stride == [1, 1];
+    while let [first, rest @ ..] = convs {
+        convs = match rest {
+            [second, third, rest @ ..] if dense(first) && depthwise(second) && pointwise(third) => {
+                builder = builder.inverted_residual(Some(first), second, third, false);
+                rest
+            }
+            [second, rest @ ..] if depthwise(first) && pointwise(second) => {
+                builder = builder.inverted_residual(None, first, second, false);
+                rest
+            }
+            rest => {
+                builder = builder.conv(first);
+                rest
+            }
+        };
     }
+    builder
 }
 
 impl FrozenBackbone {
@@ -108,27 +153,6 @@ pub(crate) fn is_cpu(device: &Device) -> bool {
     false
 }
 
-impl MobileNetV2 {
-    fn convs(&self) -> impl Iterator<Item = &ConvNormAct> {
-        let blocks = self.blocks.iter().flat_map(InvertedResidual::convs);
-        [&self.stem, &self.last].into_iter().chain(blocks)
-    }
-
-    fn plan(&self, builder: PlanBuilder) -> PlanBuilder {
-        let mut builder = builder.conv(&Stored::of(&self.stem).params());
-        for block in &self.blocks {
-            let expand = block.expand.as_ref().map(Stored::of);
-            builder = builder.inverted_residual(
-                expand.as_ref().map(Stored::params).as_ref(),
-                &Stored::of(&block.depthwise).params(),
-                &Stored::of(&block.project).params(),
-                block.residual,
-            );
-        }
-        builder.conv(&Stored::of(&self.last).params())
-    }
-}
-
 /// A [`ConvNormAct`] read back from its device.
 struct Stored<'a> {
     block: &'a ConvNormAct,
@@ -149,8 +173,7 @@ impl<'a> Stored<'a> {
         let [out_channels, group_in, height, width] = self.shape;
         let [gamma, beta, mean, var] = &self.norm;
         let conv = &self.block.conv;
-        // The padding that `ConvNormActConfig` gives.
-        let padding = [(height - 1) / 2, (width - 1) / 2];
+        let padding = self.block.padding.resolve([1, 1], [height, width], conv.stride);
         ConvParams {
             weight: &self.weight,
             bias: None,
@@ -159,7 +182,7 @@ impl<'a> Stored<'a> {
             in_channels: group_in * conv.groups,
             kernel: [height, width],
             stride: conv.stride,
-            padding: padding.map(|side| [side, side]),
+            padding,
             groups: conv.groups,
             activation: self
                 .block

@@ -20,28 +20,31 @@
 //! # Ok::<(), firebrick_zoo::ZooError>(())
 //! ```
 
+mod architectures;
+mod backbone;
 mod bert;
 mod checkpoint;
 mod classifier;
 mod error;
 mod frozen;
 mod frozen_bert;
+pub mod graph;
 mod imagenet;
-mod mobilenet_v2;
 mod package;
 mod spec;
 mod table_package;
 mod weights;
 
+pub(crate) use architectures::divisible;
+pub use backbone::{AttentionLayer, Backbone, Block, Layer};
 pub use bert::{BertConfig, BertEncoder, BertLayer};
 pub use checkpoint::{Checkpoint, Mismatch};
-pub use classifier::{Backbone, Classifier, CreateOptions, create};
+pub use classifier::{Classifier, CreateOptions, create};
 pub use error::ZooError;
 pub use frozen::FrozenBackbone;
 pub use frozen_bert::FrozenBert;
 pub use imagenet::imagenet_classes;
-pub use mobilenet_v2::{InvertedResidual, MobileNetV2, MobileNetV2Config};
 pub use package::{Manifest, Package, Provenance};
-pub use spec::{Architecture, ModelSpec, WeightsSpec, find, models};
+pub use spec::{Alias, Build, BuildOptions, ModelSpec, WeightsSpec, find, models};
 pub use table_package::{MlpSettings, TableManifest, TablePackage};
 pub use weights::{Progress, load_pretrained, locate};

@@ -116,7 +116,7 @@ impl Package {
             classes: manifest.classes.len(),
             hidden: manifest.hidden.clone(),
             dropout: manifest.dropout,
-            seed: 0,
+            ..CreateOptions::default()
         };
         let model = create(spec, &options, device);
         let model = Checkpoint::read(path)?.load_into(model, &manifest.architecture)?;

@@ -2,30 +2,57 @@
 
 use firebrick_augment::{Geometry, Interpolation, Normalization, Preprocess};
 
-use crate::{MobileNetV2Config, ZooError};
+use crate::ZooError;
+use crate::architectures::FAMILIES;
+use crate::graph::Graph;
+
+/// What an architecture leaves open.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BuildOptions {
+    /// Channels of the images.
+    pub channels: usize,
+    /// `[height, width]` of the images, pixels.
+    pub image_size: [usize; 2],
+    /// Probability with which the last residual branch is dropped in training; that of the first is nearly zero, the others lie
+    /// between (Huang et al. 2016, arXiv:1603.09382).
+    pub drop_path: f64,
+    /// Probability of the dropout within the network, in architectures that have it.
+    pub dropout: f64,
+}
+
+/// Writes an architecture down.
+pub type Build = fn(&BuildOptions) -> Graph;
 
 /// What a model is, without its weights.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct ModelSpec {
     /// Name by which it is asked for.
     pub name: &'static str,
-    /// The architecture with its settings.
-    pub architecture: Architecture,
+    /// What it is a member of.
+    pub family: &'static str,
     /// Where it was published.
     pub paper: &'static str,
+    /// Writes it down.
+    pub build: Build,
     /// Height and width of its inputs, pixels.
     pub input_size: [u32; 2],
     /// Learned parameters with the original 1,000-class head.
     pub parameters: u64,
-    /// Published weights; none for some.
-    pub weights: Option<WeightsSpec>,
+    /// Published multiply-adds of an image of the input size, billions; none where none are published.
+    pub multiply_adds: Option<f64>,
+    /// Published weights, the ones that are taken where none are named first.
+    pub weights: &'static [WeightsSpec],
+    /// What its tensors are called elsewhere than in [`Graph`]'s names.
+    pub aliases: &'static [Alias],
 }
 
-/// An architecture and its settings.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Architecture {
-    /// [`crate::MobileNetV2`].
-    MobileNetV2(MobileNetV2Config),
+/// The names of a model's tensors in another framework.
+#[derive(Clone, Copy, Debug)]
+pub struct Alias {
+    /// Whose, e.g. `timm`.
+    pub framework: &'static str,
+    /// The name there of a tensor with this published name; none if there is none.
+    pub name: fn(&str) -> Option<String>,
 }
 
 /// Published weights.
@@ -37,66 +64,72 @@ pub struct WeightsSpec {
     pub file: &'static str,
     /// Official address.
     pub url: &'static str,
-    /// Hash of the file.
+    /// Hash of the file in hexadecimal, or as much of its beginning as was published, at least eight digits.
     pub sha256: &'static str,
-    /// Size of the file in bytes.
+    /// Size of the file in bytes, or a little more.
     pub bytes: u64,
     /// What may be done with them.
     pub licence: &'static str,
     /// Published top-1 accuracy on ImageNet's validation set, percent.
     pub top_1: f32,
-    /// Side that the image's shorter side is resized to before the central crop of the input size, pixels.
+    /// Side of the central crop, pixels.
+    pub crop: u32,
+    /// Side that the image's shorter side is resized to before the crop, pixels.
     pub resize: u32,
+    /// How it is resized.
+    pub interpolation: Interpolation,
+    /// Subtracted from a channel of `[0, 1]`.
+    pub mean: [f32; 3],
+    /// Divides a channel after that.
+    pub std: [f32; 3],
 }
 
 impl WeightsSpec {
-    /// How an image becomes what these weights were trained on.
+    /// What torchvision's weights have in common; file, address, hash, size and accuracy are missing.
+    pub const TORCHVISION: Self = Self {
+        name: "imagenet",
+        file: "",
+        url: "",
+        sha256: "",
+        bytes: 0,
+        licence: "BSD-3-Clause; trained on ImageNet, whose terms may limit use to non-commercial research",
+        top_1: 0.0,
+        crop: 224,
+        resize: 256,
+        interpolation: Interpolation::Bilinear,
+        mean: [0.485, 0.456, 0.406],
+        std: [0.229, 0.224, 0.225],
+    };
+
+    /// How an image becomes what these weights were trained on; for another input size, the resize keeps its ratio to the crop.
     pub fn preprocess(&self, input_size: [u32; 2]) -> Preprocess {
+        let ratio = f64::from(self.resize) / f64::from(self.crop);
+        let side = input_size[0].max(input_size[1]);
+        let shorter_side =
+            if side == self.crop { self.resize } else { (f64::from(side) * ratio).round() as u32 };
         Preprocess {
             input_size,
-            geometry: Geometry::ResizeCrop { shorter_side: self.resize },
-            interpolation: Interpolation::Bilinear,
-            normalization: Normalization::imagenet(),
+            geometry: Geometry::ResizeCrop { shorter_side },
+            interpolation: self.interpolation,
+            normalization: Normalization {
+                mean: self.mean,
+                std: self.std,
+                ..Normalization::rescale(1.0 / 255.0)
+            },
         }
     }
 }
 
-const MOBILENET_V2: &str = "Sandler et al. 2018, arXiv:1801.04381";
-
-const fn mobilenet_v2(name: &'static str, width: f64, parameters: u64) -> ModelSpec {
-    ModelSpec {
-        name,
-        architecture: Architecture::MobileNetV2(MobileNetV2Config { width }),
-        paper: MOBILENET_V2,
-        input_size: [224, 224],
-        parameters,
-        weights: None,
+impl ModelSpec {
+    /// The backbone as data.
+    pub fn graph(&self, options: &BuildOptions) -> Graph {
+        (self.build)(options)
     }
 }
 
-static MODELS: &[ModelSpec] = &[
-    ModelSpec {
-        weights: Some(WeightsSpec {
-            name: "imagenet",
-            file: "mobilenet_v2-b0353104.pth",
-            url: "https://download.pytorch.org/models/mobilenet_v2-b0353104.pth",
-            sha256: "b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889",
-            bytes: 14_212_972,
-            licence: "BSD-3-Clause; trained on ImageNet, whose terms may limit use to non-commercial research",
-            top_1: 71.878,
-            resize: 256,
-        }),
-        ..mobilenet_v2("mobilenet_v2", 1.0, 3_504_872)
-    },
-    mobilenet_v2("mobilenet_v2_0.35", 0.35, 1_677_128),
-    mobilenet_v2("mobilenet_v2_0.5", 0.5, 1_968_680),
-    mobilenet_v2("mobilenet_v2_0.75", 0.75, 2_636_424),
-    mobilenet_v2("mobilenet_v2_1.4", 1.4, 6_108_776),
-];
-
 /// Every model of the zoo.
-pub fn models() -> &'static [ModelSpec] {
-    MODELS
+pub fn models() -> impl Iterator<Item = &'static ModelSpec> {
+    FAMILIES.iter().copied().flatten()
 }
 
 /// The model of this name.
@@ -105,12 +138,12 @@ pub fn models() -> &'static [ModelSpec] {
 ///
 /// [`ZooError::UnknownModel`], with the nearest name if one is near.
 pub fn find(name: &str) -> Result<&'static ModelSpec, ZooError> {
-    MODELS.iter().find(|spec| spec.name == name).ok_or_else(|| ZooError::UnknownModel {
+    models().find(|spec| spec.name == name).ok_or_else(|| ZooError::UnknownModel {
         name: name.to_owned(),
-        nearest: nearest(name, MODELS.iter().map(|spec| spec.name))
+        nearest: nearest(name, models().map(|spec| spec.name))
             .map(|near| format!(", did you mean `{near}`?"))
             .unwrap_or_else(|| ".".to_owned()),
-        known: MODELS.iter().map(|spec| spec.name).collect::<Vec<_>>().join(", "),
+        known: models().map(|spec| spec.name).collect::<Vec<_>>().join(", "),
     })
 }
 
@@ -138,9 +171,10 @@ mod tests {
 
     #[test]
     fn names_are_unique() {
-        let mut names: Vec<_> = models().iter().map(|spec| spec.name).collect();
+        let mut names: Vec<_> = models().map(|spec| spec.name).collect();
+        let count = names.len();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), models().len());
+        assert_eq!(names.len(), count);
     }
 }

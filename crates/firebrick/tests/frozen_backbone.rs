@@ -6,7 +6,7 @@ mod backends;
 use firebrick::burn::tensor::{Tensor, TensorData};
 use firebrick::optim::OptimizerConfig;
 use firebrick::train::{Batches, Extracted, FitOptions, InMemory, fit};
-use firebrick::zoo::{Backbone, CreateOptions, create, find};
+use firebrick::zoo::{CreateOptions, Layer, create, find};
 
 #[test]
 fn training_the_head_leaves_the_backbone_alone() {
@@ -17,9 +17,11 @@ fn training_the_head_leaves_the_backbone_alone() {
         let pixels: Vec<f32> = (0..4 * 3 * 32 * 32).map(|i| ((i * 37) % 101) as f32 / 50.0 - 1.0).collect();
         let images = Tensor::<4>::from_data(TensorData::new(pixels, [4, 3, 32, 32]), &device);
 
-        let Backbone::MobileNetV2(backbone) = &model.backbone;
+        let Some(Layer::ConvNormAct(last)) = model.backbone.layer("features.18.0") else {
+            panic!("the last convolution")
+        };
         let statistics = || {
-            let norm = &backbone.last.norm;
+            let norm = &last.norm;
             [norm.running_mean.value().into_data(), norm.running_var.value().into_data()]
         };
         let (statistics_before, features_before) = (statistics(), frozen.pooled(images.clone()).into_data());

@@ -23,7 +23,7 @@ fn logits_of_the_synthetic_image_are_pytorchs() {
     let image =
         RgbImage::from_fn(224, 224, |x, y| Rgb([0, 1, 2].map(|c| ((5 * x + 3 * y + 67 * c) % 256) as u8)));
     let spec = find("mobilenet_v2").expect("in the zoo");
-    let preprocess: Preprocess = spec.weights.as_ref().expect("published").preprocess(spec.input_size);
+    let preprocess: Preprocess = spec.weights.first().expect("published").preprocess(spec.input_size);
     let pixels = preprocess.apply(&image).into_raw();
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/mobilenet_v2-b0353104.pth");
 

@@ -7,11 +7,11 @@ use firebrick_autodiff::{
 };
 
 const SHAPES: [([usize; 4], Window); 5] = [
-    ([1, 1, 1, 1], Window { kernel: [1, 1], stride: [1, 1], padding: [0, 0] }),
-    ([2, 3, 5, 4], Window { kernel: [2, 2], stride: [2, 2], padding: [0, 0] }),
-    ([1, 17, 7, 9], Window { kernel: [3, 3], stride: [2, 2], padding: [1, 1] }),
-    ([2, 8, 6, 7], Window { kernel: [3, 2], stride: [3, 1], padding: [0, 1] }),
-    ([3, 5, 4, 4], Window { kernel: [4, 3], stride: [1, 3], padding: [2, 1] }),
+    ([1, 1, 1, 1], Window { kernel: [1, 1], stride: [1, 1], padding: [0, 0], ceil: false }),
+    ([2, 3, 5, 4], Window { kernel: [2, 2], stride: [2, 2], padding: [0, 0], ceil: false }),
+    ([1, 17, 7, 9], Window { kernel: [3, 3], stride: [2, 2], padding: [1, 1], ceil: false }),
+    ([2, 8, 6, 7], Window { kernel: [3, 2], stride: [3, 1], padding: [0, 1], ceil: false }),
+    ([3, 5, 4, 4], Window { kernel: [4, 3], stride: [1, 3], padding: [2, 1], ceil: false }),
 ];
 
 /// An image batch in both layouts: as it is, and with its channels last in memory.
@@ -49,7 +49,7 @@ fn agrees_over_odd_shapes_in_both_layouts() {
 
 #[test]
 fn its_gradient_is_that_of_differences() {
-    let window = Window { kernel: [3, 2], stride: [2, 1], padding: [1, 0] };
+    let window = Window { kernel: [3, 2], stride: [2, 1], padding: [1, 0], ceil: false };
     check(&[("x", &[2, 2, 5, 4])], |inputs| max_pool(inputs.tensor(0), window));
     check(&[("x", &[2, 2, 5, 4])], |inputs| average_pool(inputs.tensor(0), window, CountPadding::No));
     check(&[("x", &[2, 2, 5, 4])], |inputs| adaptive_average_pool(inputs.tensor(0), [2, 3]));
@@ -60,7 +60,7 @@ fn its_gradient_is_that_of_differences() {
 fn padding_never_wins() {
     for (name, device) in devices() {
         let x = Tensor::<4>::ones([1, 1, 2, 2], &device) * -5.0;
-        let window = Window { kernel: [2, 2], stride: [2, 2], padding: [1, 1] };
+        let window = Window { kernel: [2, 2], stride: [2, 2], padding: [1, 1], ceil: false };
         let largest = max_pool(x, window).into_data().try_to_vec::<f32>().unwrap();
         assert_eq!(largest, [-5.0; 4], "{name}");
     }
@@ -69,13 +69,13 @@ fn padding_never_wins() {
 #[test]
 #[should_panic(expected = "pool: Max(Window { kernel: [3, 3]")]
 fn refuses_a_kernel_larger_than_the_image() {
-    let window = Window { kernel: [3, 3], stride: [1, 1], padding: [0, 0] };
+    let window = Window { kernel: [3, 3], stride: [1, 1], padding: [0, 0], ceil: false };
     max_pool(Tensor::ones([1, 1, 2, 5], &Device::ndarray()), window);
 }
 
 #[test]
 #[should_panic(expected = "the padding is more than half the kernel")]
 fn refuses_windows_of_padding() {
-    let window = Window { kernel: [1, 1], stride: [1, 1], padding: [1, 0] };
+    let window = Window { kernel: [1, 1], stride: [1, 1], padding: [1, 0], ceil: false };
     max_pool(Tensor::ones([1, 1, 2, 5], &Device::ndarray()), window);
 }

@@ -15,7 +15,7 @@ pub(super) fn measure(job: Job) -> Result<Measured> {
     let Job { spec, batch, side, runs, device, bar } = job;
     let options = CreateOptions { classes: CLASSES, hidden: vec![HIDDEN], ..CreateOptions::default() };
     let model = create(spec, &options, &device);
-    let rows = model.summarize([side, side]);
+    let rows = model.summarize([side, side])?;
     // Once through the base, three times through the head: forward, and the gradients of its inputs and weights.
     let flop = rows.iter().map(|row| {
         let times = if row.name.starts_with("backbone.") { 1.0 } else { 3.0 };

@@ -12,7 +12,7 @@ use super::{Job, Measured, pixels};
 pub(super) fn measure(job: Job) -> Result<Measured> {
     let Job { spec, batch, side, runs, device, bar } = job;
     let model = create(spec, &CreateOptions::default(), &device);
-    let multiply_adds: u64 = model.summarize([side, side]).iter().map(|row| row.multiply_adds).sum();
+    let multiply_adds: u64 = model.summarize([side, side])?.iter().map(|row| row.multiply_adds).sum();
     let backbone = model.backbone.compile([side, side])?;
     // The compiled backbone has its own copy.
     drop(model.backbone);

@@ -10,7 +10,7 @@ pub(super) fn measure(job: Job) -> Result<Measured> {
     let Job { spec, batch, side, runs, device, bar } = job;
     let options = CreateOptions::default();
     let model = create(spec, &options, &device);
-    let multiply_adds: u64 = model.summarize([side, side]).iter().map(|row| row.multiply_adds).sum();
+    let multiply_adds: u64 = model.summarize([side, side])?.iter().map(|row| row.multiply_adds).sum();
     let mut images = SameImages::new(batch, side, options.classes, runs + 1, &device);
     let handed_over = images.handed_over();
     let times = timed_fit(model, &mut images, handed_over, bar)?;

@@ -1,0 +1,92 @@
+//! MobileNetV2: inverted residuals and linear bottlenecks. Sandler et al. 2018, arXiv:1801.04381, table 2.
+//!
+//! Layer for layer torchvision's `mobilenet_v2`, whose checkpoints it reads.
+
+use firebrick_nn::Activation;
+
+use crate::graph::{Conv, Graph, GraphBuilder};
+use crate::{BuildOptions, ModelSpec, WeightsSpec, divisible};
+
+/// Expansion, output channels, repeats and first stride of each stage (table 2 of the paper).
+const STAGES: [(usize, usize, usize, usize); 7] = [
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+];
+
+/// The network of a width multiplier; its last layer never has fewer than 1,280 channels.
+fn mobilenet_v2(options: &BuildOptions, width: f64) -> Graph {
+    let mut b = GraphBuilder::new(options.channels);
+    let mut channels = divisible(32.0 * width, 8);
+    let relu6 = Activation::Relu6;
+    // Within a layer torchvision numbers convolution 0 and norm 1.
+    let layer = |name: &str, inputs, outputs, kernel| {
+        Conv::new(format!("{name}.0"), inputs, outputs, kernel).norm(format!("{name}.1")).activation(relu6)
+    };
+    let mut x = b.conv(b.input(), layer("features.0", options.channels, channels, 3).stride(2));
+    let mut index = 0;
+    for (stage, (expansion, base, repeats, first_stride)) in STAGES.into_iter().enumerate() {
+        let outputs = divisible(base as f64 * width, 8);
+        for repeat in 0..repeats {
+            index += 1;
+            b.block();
+            let stride = if repeat == 0 { first_stride } else { 1 };
+            let wide = channels * expansion;
+            let name = |place: usize| format!("features.{index}.conv.{place}");
+            let (input, mut place) = (x, 0);
+            if expansion > 1 {
+                x = b.conv(x, layer(&name(place), channels, wide, 1));
+                place += 1;
+            }
+            x = b.conv(x, layer(&name(place), wide, wide, 3).stride(stride).groups(wide));
+            // The projection is not wrapped: convolution and norm stand in the block itself.
+            let project = Conv::new(name(place + 1), wide, outputs, 1).norm(name(place + 2));
+            let residual = stride == 1 && channels == outputs;
+            x = if residual { b.conv_add(x, input, project) } else { b.conv(x, project) };
+            channels = outputs;
+        }
+        b.stage(format!("stage{}", stage + 1), x);
+    }
+    let features = divisible(1280.0 * width.max(1.0), 8);
+    let map = b.conv(x, layer(&format!("features.{}", index + 1), channels, features, 1));
+    let pooled = b.global_average_pool(map);
+    b.finish(map, pooled, features, "classifier.1")
+}
+
+const fn spec(name: &'static str, build: crate::Build, parameters: u64) -> ModelSpec {
+    ModelSpec {
+        name,
+        family: "MobileNetV2",
+        paper: "Sandler et al. 2018, arXiv:1801.04381",
+        build,
+        input_size: [224, 224],
+        parameters,
+        multiply_adds: None,
+        weights: &[],
+        aliases: &[],
+    }
+}
+
+pub(crate) static MODELS: &[ModelSpec] = &[
+    ModelSpec {
+        weights: &[WeightsSpec {
+            file: "mobilenet_v2-b0353104.pth",
+            url: "https://download.pytorch.org/models/mobilenet_v2-b0353104.pth",
+            sha256: "b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889",
+            bytes: 14_212_972,
+            top_1: 71.878,
+            ..WeightsSpec::TORCHVISION
+        }],
+        // torchvision publishes 0.301 billion.
+        multiply_adds: Some(0.301),
+        ..spec("mobilenet_v2", |options| mobilenet_v2(options, 1.0), 3_504_872)
+    },
+    spec("mobilenet_v2_0.35", |options| mobilenet_v2(options, 0.35), 1_677_128),
+    spec("mobilenet_v2_0.5", |options| mobilenet_v2(options, 0.5), 1_968_680),
+    spec("mobilenet_v2_0.75", |options| mobilenet_v2(options, 0.75), 2_636_424),
+    spec("mobilenet_v2_1.4", |options| mobilenet_v2(options, 1.4), 6_108_776),
+];

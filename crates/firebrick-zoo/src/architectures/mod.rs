@@ -1,0 +1,30 @@
+//! The image backbones, a family a file: a function that builds a graph, and the table of its members.
+
+mod mobilenet_v2;
+mod resnet;
+
+use crate::ModelSpec;
+
+/// The tables of all families.
+pub(crate) static FAMILIES: &[&[ModelSpec]] = &[mobilenet_v2::MODELS, resnet::MODELS];
+
+/// The nearest multiple of `divisor` that is at least 90 % of `channels`: how the MobileNets and EfficientNets round widths.
+pub(crate) fn divisible(channels: f64, divisor: usize) -> usize {
+    let step = divisor as f64;
+    let rounded = (((channels + step / 2.0) / step).floor() as usize * divisor).max(divisor);
+    if (rounded as f64) < 0.9 * channels { rounded + divisor } else { rounded }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_round_to_multiples_of_eight_and_never_lose_a_tenth() {
+        for (channels, expected) in
+            [(32.0, 32), (32.0 * 0.35, 16), (24.0 * 0.35, 8), (1.0, 8), (44.8, 48), (12.0, 16)]
+        {
+            assert_eq!(divisible(channels, 8), expected, "{channels}");
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! ResNet (He et al. 2016, arXiv:1512.03385), ResNeXt (Xie et al. 2017, arXiv:1611.05431) and Wide ResNet (Zagoruyko & Komodakis 2016,
+//! arXiv:1605.07146).
+//!
+//! Layer for layer torchvision's, whose checkpoints they read; the stride of a bottleneck is on its 3x3 convolution ("v1.5").
+
+use firebrick_nn::Activation;
+
+use crate::graph::{Conv, Graph, GraphBuilder, Value};
+use crate::{Build, BuildOptions, ModelSpec, WeightsSpec};
+
+/// What tells the members of the family apart.
+struct Config {
+    /// Blocks of the four stages.
+    blocks: [usize; 4],
+    /// Whether blocks are bottlenecks of three convolutions rather than two convolutions of 3x3.
+    bottleneck: bool,
+    /// Groups of a bottleneck's 3x3 convolution.
+    groups: usize,
+    /// Channels of a group where a stage has 64.
+    width: usize,
+}
+
+const BASIC: Config = Config { blocks: [2, 2, 2, 2], bottleneck: false, groups: 1, width: 64 };
+const BOTTLENECK: Config = Config { blocks: [3, 4, 6, 3], bottleneck: true, ..BASIC };
+
+fn resnet(options: &BuildOptions, config: &Config) -> Graph {
+    let mut b = GraphBuilder::new(options.channels);
+    let relu = Activation::Relu;
+    let stem = Conv::new("conv1", options.channels, 64, 7).norm("bn1").stride(2).activation(relu);
+    let mut x = b.conv(b.input(), stem);
+    b.stage("stem", x);
+    x = b.max_pool(x, 3, 2, 1, false);
+    let mut inputs = 64;
+    for (stage, blocks) in config.blocks.into_iter().enumerate() {
+        let planes = 64 << stage;
+        let outputs = if config.bottleneck { 4 * planes } else { planes };
+        for block in 0..blocks {
+            b.block();
+            let stride = if block == 0 && stage > 0 { 2 } else { 1 };
+            let name = format!("layer{}.{block}", stage + 1);
+            let shortcut = if stride > 1 || inputs != outputs {
+                let project = Conv::new(format!("{name}.downsample.0"), inputs, outputs, 1);
+                b.conv(x, project.norm(format!("{name}.downsample.1")).stride(stride))
+            } else {
+                x
+            };
+            let ends = Ends { name, inputs, outputs, stride };
+            x = match config.bottleneck {
+                true => bottleneck(&mut b, x, shortcut, &ends, planes * config.width / 64, config.groups),
+                false => basic(&mut b, x, shortcut, &ends),
+            };
+            inputs = outputs;
+        }
+        b.stage(format!("layer{}", stage + 1), x);
+    }
+    let pooled = b.global_average_pool(x);
+    b.finish(x, pooled, inputs, "fc")
+}
+
+/// A block seen from outside.
+struct Ends {
+    name: String,
+    inputs: usize,
+    outputs: usize,
+    stride: usize,
+}
+
+impl Ends {
+    fn conv(&self, index: usize, inputs: usize, outputs: usize, kernel: usize) -> Conv {
+        let Self { name, .. } = self;
+        Conv::new(format!("{name}.conv{index}"), inputs, outputs, kernel)
+            .norm(format!("{name}.bn{index}"))
+            .activation(Activation::Relu)
+    }
+}
+
+/// Two 3x3 convolutions (figure 5, left, of the paper).
+fn basic(b: &mut GraphBuilder, x: Value, shortcut: Value, ends: &Ends) -> Value {
+    let y = b.conv(x, ends.conv(1, ends.inputs, ends.outputs, 3).stride(ends.stride));
+    b.conv_add(y, shortcut, ends.conv(2, ends.outputs, ends.outputs, 3))
+}
+
+/// 1x1, 3x3, 1x1 (figure 5, right, of the paper), the middle one in `groups` groups of `width` channels.
+fn bottleneck(
+    b: &mut GraphBuilder,
+    x: Value,
+    shortcut: Value,
+    ends: &Ends,
+    width: usize,
+    groups: usize,
+) -> Value {
+    let wide = width * groups;
+    let y = b.conv(x, ends.conv(1, ends.inputs, wide, 1));
+    let y = b.conv(y, ends.conv(2, wide, wide, 3).stride(ends.stride).groups(groups));
+    b.conv_add(y, shortcut, ends.conv(3, wide, ends.outputs, 1))
+}
+
+const HE: &str = "He et al. 2016, arXiv:1512.03385";
+const XIE: &str = "Xie et al. 2017, arXiv:1611.05431";
+const ZAGORUYKO: &str = "Zagoruyko & Komodakis 2016, arXiv:1605.07146";
+
+const fn spec(
+    name: &'static str,
+    paper: &'static str,
+    build: Build,
+    parameters: u64,
+    giga: f64,
+    weights: &'static [WeightsSpec],
+) -> ModelSpec {
+    ModelSpec {
+        name,
+        family: "ResNet",
+        paper,
+        build,
+        input_size: [224, 224],
+        parameters,
+        multiply_adds: Some(giga),
+        weights,
+        aliases: &[],
+    }
+}
+
+pub(crate) static MODELS: &[ModelSpec] = &[
+    spec("resnet18", HE, |o| resnet(o, &BASIC), 11_689_512, 1.814, &[]),
+    spec("resnet34", HE, |o| resnet(o, &Config { blocks: [3, 4, 6, 3], ..BASIC }), 21_797_672, 3.664, &[]),
+    spec("resnet50", HE, |o| resnet(o, &BOTTLENECK), 25_557_032, 4.089, &[]),
+    spec(
+        "resnet101",
+        HE,
+        |o| resnet(o, &Config { blocks: [3, 4, 23, 3], ..BOTTLENECK }),
+        44_549_160,
+        7.801,
+        &[],
+    ),
+    spec(
+        "resnet152",
+        HE,
+        |o| resnet(o, &Config { blocks: [3, 8, 36, 3], ..BOTTLENECK }),
+        60_192_808,
+        11.514,
+        &[],
+    ),
+    spec(
+        "resnext50_32x4d",
+        XIE,
+        |o| resnet(o, &Config { groups: 32, width: 4, ..BOTTLENECK }),
+        25_028_904,
+        4.23,
+        &[],
+    ),
+    spec(
+        "resnext101_32x8d",
+        XIE,
+        |o| resnet(o, &Config { blocks: [3, 4, 23, 3], groups: 32, width: 8, ..BOTTLENECK }),
+        88_791_336,
+        16.414,
+        &[],
+    ),
+    spec(
+        "resnext101_64x4d",
+        XIE,
+        |o| resnet(o, &Config { blocks: [3, 4, 23, 3], groups: 64, width: 4, ..BOTTLENECK }),
+        83_455_272,
+        15.46,
+        &[],
+    ),
+    spec(
+        "wide_resnet50_2",
+        ZAGORUYKO,
+        |o| resnet(o, &Config { width: 128, ..BOTTLENECK }),
+        68_883_240,
+        11.398,
+        &[],
+    ),
+    spec(
+        "wide_resnet101_2",
+        ZAGORUYKO,
+        |o| resnet(o, &Config { blocks: [3, 4, 23, 3], width: 128, ..BOTTLENECK }),
+        126_886_696,
+        22.753,
+        &[],
+    ),
+];

@@ -1,0 +1,352 @@
+//! The forward pass: steps of the graph, one after another, each result dropped behind its last reader.
+
+use burn::nn::conv::Conv2d;
+use burn::nn::{BatchNorm, Linear};
+use burn::tensor::Tensor;
+use firebrick_autodiff::{
+    AttentionOptions, adaptive_average_pool, attention, average_pool, global_average_pool, layer_norm, linear,
+    max_pool,
+};
+use firebrick_nn::dropout::DropPath;
+use firebrick_nn::{Activation, ConvNormAct, Residual, dense};
+
+use super::{AttentionLayer, Backbone, Layer};
+use crate::graph::{Op, Residue, Step, Value};
+
+/// A value on its way through the network.
+#[derive(Clone, Debug)]
+pub(super) enum Flow {
+    Map(Tensor<4>),
+    Tokens(Tensor<3>),
+    Vector(Tensor<2>),
+}
+
+impl Flow {
+    pub(super) fn into_map(self) -> Tensor<4> {
+        match self {
+            Self::Map(map) => map,
+            other => panic!("expected a feature map, this place has {other:?}"),
+        }
+    }
+
+    fn into_tokens(self) -> Tensor<3> {
+        match self {
+            Self::Tokens(tokens) => tokens,
+            other => panic!("expected tokens, this place has {other:?}"),
+        }
+    }
+
+    pub(super) fn into_vector(self) -> Tensor<2> {
+        match self {
+            Self::Vector(vector) => vector,
+            other => panic!("expected a vector, this place has {other:?}"),
+        }
+    }
+
+    /// The same function of maps, tokens and vectors, over their channels as the last axis.
+    fn over_channels(self, over: impl OverChannels) -> Self {
+        match self {
+            // Channels are last in memory already, so that these are views.
+            Self::Map(map) => {
+                Self::Map(over.apply(map.permute([0, 2, 3, 1])).permute([0, 3, 1, 2]))
+            }
+            Self::Tokens(tokens) => Self::Tokens(over.apply(tokens)),
+            Self::Vector(vector) => Self::Vector(over.apply(vector)),
+        }
+    }
+
+    /// The same function of any rank.
+    fn pointwise(self, over: impl OverChannels) -> Self {
+        match self {
+            Self::Map(map) => Self::Map(over.apply(map)),
+            Self::Tokens(tokens) => Self::Tokens(over.apply(tokens)),
+            Self::Vector(vector) => Self::Vector(over.apply(vector)),
+        }
+    }
+}
+
+/// A function of tensors of any rank.
+trait OverChannels {
+    fn apply<const D: usize>(&self, x: Tensor<D>) -> Tensor<D>;
+}
+
+struct Dense<'a>(&'a Linear, Activation);
+impl OverChannels for Dense<'_> {
+    fn apply<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        dense(self.0, x, self.1)
+    }
+}
+
+struct Norm<'a>(&'a burn::nn::LayerNorm, f64);
+impl OverChannels for Norm<'_> {
+    fn apply<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let gamma = self.0.gamma.val();
+        let beta = self.0.beta.as_ref().map_or_else(|| gamma.zeros_like(), |beta| beta.val());
+        layer_norm(x, gamma, beta, self.1)
+    }
+}
+
+struct Factors(Tensor<1>);
+impl OverChannels for Factors {
+    fn apply<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        x * self.0.clone().unsqueeze()
+    }
+}
+
+impl OverChannels for Activation {
+    fn apply<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        self.forward(x)
+    }
+}
+
+struct Path(f64);
+impl OverChannels for Path {
+    fn apply<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        DropPath::new(self.0).expect("the options were checked").forward(x)
+    }
+}
+
+struct Drop(f64);
+impl OverChannels for Drop {
+    fn apply<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        burn::nn::DropoutConfig::new(self.0).init().forward(x)
+    }
+}
+
+impl Backbone {
+    /// Computes these values, and nothing that they do not need.
+    pub(super) fn run(&self, input: Tensor<4>, wanted: &[Value]) -> Vec<Flow> {
+        let nodes = &self.graph.nodes;
+        let mut needed = vec![false; nodes.len()];
+        for value in wanted {
+            needed[value.0] = true;
+        }
+        for index in (self.start.0 + 1..nodes.len()).rev() {
+            if needed[index] {
+                nodes[index].inputs.iter().for_each(|input| needed[input.0] = true);
+            }
+        }
+        // How many readers a value still has.
+        let mut readers = vec![0usize; nodes.len()];
+        let steps = || {
+            let runs = |step: &&Step| step.result() > self.start.0 && needed[step.result()];
+            self.steps.iter().filter(runs)
+        };
+        let reads = |step: &Step| match step {
+            Step::Node(node) => nodes[*node].inputs.clone(),
+            Step::Chain { convs, residue } => {
+                let first = nodes[convs[0]].inputs[0];
+                match residue {
+                    Residue::Value(added) => vec![first, *added],
+                    Residue::Input | Residue::None => vec![first],
+                }
+            }
+        };
+        steps().flat_map(reads).chain(wanted.iter().copied()).for_each(|value| readers[value.0] += 1);
+
+        let mut values: Vec<Option<Flow>> = vec![None; nodes.len()];
+        values[self.start.0] = Some(Flow::Map(input));
+        // The last reader gets the value itself.
+        let mut take = |values: &mut Vec<Option<Flow>>, value: Value| {
+            readers[value.0] -= 1;
+            let flow = if readers[value.0] == 0 { values[value.0].take() } else { values[value.0].clone() };
+            flow.expect("a value is computed before it is read")
+        };
+        for step in steps() {
+            let inputs: Vec<Flow> = reads(step).into_iter().map(|value| take(&mut values, value)).collect();
+            values[step.result()] = Some(self.step(step, inputs));
+        }
+        wanted.iter().map(|value| take(&mut values, *value)).collect()
+    }
+
+    fn step(&self, step: &Step, inputs: Vec<Flow>) -> Flow {
+        let mut inputs = inputs.into_iter();
+        match step {
+            Step::Node(node) => self.node(*node, inputs.collect()),
+            Step::Chain { convs, residue } => {
+                let blocks: Vec<&ConvNormAct> = convs
+                    .iter()
+                    .map(|&node| match self.layer_of(node) {
+                        Some(Layer::ConvNormAct(block)) => block,
+                        other => unreachable!("a chain is of ConvNormAct, not {other:?}"),
+                    })
+                    .collect();
+                let x = inputs.next().expect("a chain reads a map").into_map();
+                let residual = match residue {
+                    Residue::None => Residual::None,
+                    Residue::Input => Residual::Input,
+                    Residue::Value(_) => {
+                        Residual::Tensor(inputs.next().expect("what is added").into_map())
+                    }
+                };
+                Flow::Map(ConvNormAct::forward_chain(&blocks, residual, x))
+            }
+        }
+    }
+
+    fn layer_of(&self, node: usize) -> Option<&Layer> {
+        self.layer_at(self.graph.nodes[node].layer?)
+    }
+
+    fn node(&self, index: usize, inputs: Vec<Flow>) -> Flow {
+        let op = &self.graph.nodes[index].op;
+        let mut inputs = inputs.into_iter();
+        let mut next = || inputs.next().expect("the builder gave every input");
+        let x = next();
+        match (op, self.layer_of(index)) {
+            (Op::Conv(conv), Some(Layer::Conv(layer))) => match x {
+                Flow::Vector(x) => Flow::Vector(one_pixel(layer, x, conv.activation)),
+                x => {
+                    let y = layer.forward(x.into_map());
+                    let y = match inputs.next() {
+                        Some(added) => y + added.into_map(),
+                        None => y,
+                    };
+                    Flow::Map(conv.activation.forward(y))
+                }
+            },
+            (Op::BatchNorm { activation, .. }, Some(Layer::BatchNorm(norm))) => {
+                Flow::Map(activation.forward(batch_norm(norm, x.into_map())))
+            }
+            (Op::LayerNorm { epsilon, .. }, Some(Layer::LayerNorm(norm))) => {
+                x.over_channels(Norm(norm, *epsilon))
+            }
+            (Op::Linear { activation, .. }, Some(Layer::Linear(layer))) => {
+                x.over_channels(Dense(layer, *activation))
+            }
+            (Op::Attention(settings), Some(Layer::Attention(layer))) => {
+                Flow::Tokens(layer.forward(x.into_tokens(), settings.heads))
+            }
+            (Op::LayerScale { .. }, Some(Layer::Scale(scale))) => x.over_channels(Factors(scale.val())),
+            (Op::LayerScale { channels, .. }, Some(Layer::SpatialScale(scale))) => {
+                x.over_channels(Factors(scale.val().reshape([*channels])))
+            }
+            (Op::Prefix { .. }, Some(Layer::Tokens(prefix))) => {
+                let (x, prefix) = (x.into_tokens(), prefix.val());
+                let [batch, _, width] = x.dims();
+                let count = prefix.dims()[1];
+                Flow::Tokens(Tensor::cat(vec![prefix.expand([batch, count, width]), x], 1))
+            }
+            (Op::Positions { .. }, Some(Layer::Tokens(positions))) => {
+                Flow::Tokens(x.into_tokens() + positions.val())
+            }
+            (Op::Activation(activation), _) => x.pointwise(*activation),
+            (Op::MaxPool(window), _) => Flow::Map(max_pool(x.into_map(), *window)),
+            (Op::AveragePool(window, count), _) => Flow::Map(average_pool(x.into_map(), *window, *count)),
+            (Op::AdaptiveAveragePool(size), _) => Flow::Map(adaptive_average_pool(x.into_map(), *size)),
+            (Op::GlobalAveragePool, _) => Flow::Vector(match x {
+                Flow::Map(map) => global_average_pool(map),
+                Flow::Tokens(tokens) => tokens.mean_dim(1).squeeze_dim(1),
+                Flow::Vector(vector) => vector,
+            }),
+            (Op::Flatten, _) => Flow::Vector(x.into_map().flatten(1, 3)),
+            (Op::Tokens, _) => {
+                let map = x.into_map();
+                let [batch, channels, height, width] = map.dims();
+                Flow::Tokens(map.permute([0, 2, 3, 1]).reshape([batch, height * width, channels]))
+            }
+            (Op::Map { skip, size }, _) => {
+                let tokens = x.into_tokens();
+                let [batch, count, width] = tokens.dims();
+                let map = tokens.slice([0..batch, *skip..count]);
+                Flow::Map(map.reshape([batch, size[0], size[1], width]).permute([0, 3, 1, 2]))
+            }
+            (Op::Token(place), _) => {
+                let tokens = x.into_tokens();
+                let [batch, _, width] = tokens.dims();
+                Flow::Vector(tokens.slice([0..batch, *place..place + 1]).reshape([batch, width]))
+            }
+            (Op::Concat, _) => {
+                let maps = std::iter::once(x).chain(inputs).map(Flow::into_map).collect();
+                Flow::Map(Tensor::cat(maps, 1))
+            }
+            (Op::Add(activation), _) => match (x, next()) {
+                (Flow::Map(a), Flow::Map(b)) => Flow::Map(activation.forward(a + b)),
+                (Flow::Tokens(a), Flow::Tokens(b)) => Flow::Tokens(activation.forward(a + b)),
+                (a, b) => Flow::Vector(activation.forward(a.into_vector() + b.into_vector())),
+            },
+            (Op::Scale, _) => {
+                let (map, gate) = (x.into_map(), next().into_vector());
+                let [batch, channels, _, _] = map.dims();
+                Flow::Map(map * gate.reshape([batch, channels, 1, 1]))
+            }
+            (Op::DropPath(p), _) if tracks(&x) => x.pointwise(Path(*p)),
+            (Op::Dropout(p), _) if tracks(&x) => x.pointwise(Drop(*p)),
+            (Op::DropPath(_) | Op::Dropout(_), _) => x,
+            (Op::Squares, _) => Flow::Map(squares(x.into_map())),
+            (op, layer) => unreachable!("{op:?} with {layer:?}"),
+        }
+    }
+}
+
+/// Whether gradients are wanted, which is when things are dropped.
+fn tracks(x: &Flow) -> bool {
+    match x {
+        Flow::Map(map) => map.device().is_autodiff(),
+        Flow::Tokens(tokens) => tokens.device().is_autodiff(),
+        Flow::Vector(vector) => vector.device().is_autodiff(),
+    }
+}
+
+/// A convolution of a map of one pixel.
+fn one_pixel(layer: &Conv2d, x: Tensor<2>, activation: Activation) -> Tensor<2> {
+    let [outputs, inputs, height, width] = layer.weight.dims();
+    assert_eq!([height, width], [1, 1], "a convolution of one pixel has a kernel of one pixel");
+    let weight = layer.weight.val().reshape([outputs, inputs]).transpose();
+    let bias = layer.bias.as_ref().map(|bias| bias.val());
+    match activation.fused() {
+        Some(fused) => linear(x, weight, bias, fused),
+        None => activation.forward(linear(x, weight, bias, firebrick_autodiff::Activation::None)),
+    }
+}
+
+/// BatchNorm whose running variance takes in the unbiased variance of the batch, as PyTorch's does.
+fn batch_norm(norm: &BatchNorm, x: Tensor<4>) -> Tensor<4> {
+    if !(x.device().is_autodiff() && norm.training.is_enabled()) {
+        return norm.forward(x);
+    }
+    let [batch, channels, height, width] = x.dims();
+    let count = batch * height * width;
+    let mean = x.clone().mean_dims(&[0, 2, 3]);
+    let centred = x - mean.clone();
+    let variance = (centred.clone() * centred.clone()).mean_dims(&[0, 2, 3]);
+    let unbiased = count as f64 / (count.max(2) - 1) as f64;
+    for (running, newest) in
+        [(&norm.running_mean, mean), (&norm.running_var, variance.clone() * unbiased)]
+    {
+        let newest = newest.reshape([channels]).detach();
+        let before = running.value_sync().to_device(&newest.device());
+        running.update((before * (1.0 - norm.momentum) + newest * norm.momentum).detach());
+    }
+    let shape = [1, channels, 1, 1];
+    let (gamma, beta) = (norm.gamma.val().reshape(shape), norm.beta.val().reshape(shape));
+    centred * (variance + norm.epsilon).sqrt().recip() * gamma + beta
+}
+
+/// The four pixels of each square as channels of one.
+fn squares(x: Tensor<4>) -> Tensor<4> {
+    use burn::tensor::ops::PadMode;
+    let [batch, channels, height, width] = x.dims();
+    let x = match (height % 2, width % 2) {
+        (0, 0) => x,
+        (below, right) => x.pad((0, right, 0, below), PadMode::Constant(0.0)),
+    };
+    let [rows, columns] = [height.div_ceil(2), width.div_ceil(2)];
+    // Rows and columns of squares, each with its place within: [batch, c, rows, 2 (y), columns, 2 (x)].
+    x.reshape([batch, channels, rows, 2, columns, 2])
+        .permute([0, 5, 3, 1, 2, 4])
+        .reshape([batch, 4 * channels, rows, columns])
+}
+
+impl AttentionLayer {
+    /// `[batch, tokens, width]` to the same.
+    pub fn forward(&self, x: Tensor<3>, heads: usize) -> Tensor<3> {
+        let [batch, tokens, width] = x.dims();
+        let qkv = dense(&self.qkv, x, Activation::None);
+        let qkv = qkv.reshape([batch, tokens, 3, heads, width / heads]).permute([2, 0, 3, 1, 4]);
+        let [query, key, value] = [0, 1, 2]
+            .map(|part| qkv.clone().slice([part..part + 1]).reshape([batch, heads, tokens, width / heads]));
+        let context = attention(query, key, value, AttentionOptions::default());
+        dense(&self.output, context.swap_dims(1, 2).reshape([batch, tokens, width]), Activation::None)
+    }
+}

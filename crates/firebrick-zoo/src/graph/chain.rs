@@ -1,0 +1,81 @@
+//! Which convolutions are computed as one operation in training.
+
+use super::{Conv, Graph, Op, Value};
+
+/// What a backbone computes at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// One node.
+    Node(usize),
+    /// Convolutions with BatchNorm, each the only reader of the one before.
+    Chain {
+        /// The nodes, first to last.
+        convs: Vec<usize>,
+        /// What is added before the last activation.
+        residue: Residue,
+    },
+}
+
+/// What is added at the end of a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Residue {
+    None,
+    /// The chain's input.
+    Input,
+    /// Another value.
+    Value(Value),
+}
+
+impl Step {
+    /// The node whose result this step gives.
+    pub(crate) fn result(&self) -> usize {
+        match self {
+            Self::Node(node) => *node,
+            Self::Chain { convs, .. } => *convs.last().expect("a chain is not empty"),
+        }
+    }
+}
+
+/// The steps of a network in order.
+pub(crate) fn steps(graph: &Graph) -> Vec<Step> {
+    let readers = graph.readers();
+    let mut steps: Vec<Step> = Vec::new();
+    // Where the chain that ends with a node is in `steps`.
+    let mut open: Vec<Option<usize>> = vec![None; graph.nodes.len()];
+    for (index, node) in graph.nodes.iter().enumerate().skip(1) {
+        let conv = match &node.op {
+            Op::Conv(conv) if conv.norm.is_some() && !conv.bias => conv,
+            _ => {
+                steps.push(Step::Node(index));
+                continue;
+            }
+        };
+        let input = node.inputs[0];
+        let before = open[input.0].filter(|_| readers[input.0] == 1 && chains(conv));
+        let mut convs = match before {
+            Some(step) => match std::mem::replace(&mut steps[step], Step::Node(usize::MAX)) {
+                Step::Chain { convs, .. } => convs,
+                Step::Node(_) => unreachable!("only chains are open"),
+            },
+            None => Vec::new(),
+        };
+        convs.push(index);
+        let start = graph.nodes[convs[0]].inputs[0];
+        let residue = match node.inputs.get(1) {
+            None => Residue::None,
+            Some(added) if *added == start => Residue::Input,
+            Some(added) => Residue::Value(*added),
+        };
+        if residue == Residue::None && chains(conv) {
+            open[index] = Some(steps.len());
+        }
+        steps.push(Step::Chain { convs, residue });
+    }
+    steps.retain(|step| *step != Step::Node(usize::MAX));
+    steps
+}
+
+/// Whether the kernels have it, so that it may stand with others.
+fn chains(conv: &Conv) -> bool {
+    (conv.groups == 1 || conv.is_depthwise()) && conv.activation.fused().is_some()
+}
