@@ -8,7 +8,7 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::nn::BatchNorm;
 use burn::tensor::{Device, Tensor, TensorData};
-use firebrick_kernels::{BatchNormParams, ConvParams, KernelError, Plan, PlanBuilder};
+use firebrick_kernels::{BatchNormParams, ConvParams, KernelError, Plan, PlanBuilder, Value};
 use firebrick_nn::ConvNormAct;
 
 use crate::mobilenet_v2::InvertedResidual;
@@ -52,12 +52,12 @@ impl Backbone {
     }
 
     fn plan(&self, input: [usize; 3]) -> Result<Plan, KernelError> {
-        let builder = PlanBuilder::new(input);
-        match self {
-            Self::MobileNetV2(model) => model.plan(builder),
-        }
-        .global_average_pool()
-        .build()
+        let mut builder = PlanBuilder::new(input);
+        let features = match self {
+            Self::MobileNetV2(model) => model.plan(&mut builder),
+        };
+        let pooled = builder.global_average_pool(features);
+        builder.output(pooled).build()
     }
 }
 
@@ -84,7 +84,7 @@ impl FrozenBackbone {
                 let nhwc = images.permute([0, 2, 3, 1]).into_data();
                 let nhwc = nhwc.as_slice::<f32>().expect("the CPU backends compute in f32");
                 let features = plan.run(nhwc, batch);
-                Tensor::from_data(TensorData::new(features, [batch, plan.output_len()]), &device)
+                Tensor::from_data(TensorData::new(features, [batch, plan.output_len(0)]), &device)
             }
         }
     }
@@ -114,18 +114,19 @@ impl MobileNetV2 {
         [&self.stem, &self.last].into_iter().chain(blocks)
     }
 
-    fn plan(&self, builder: PlanBuilder) -> PlanBuilder {
-        let mut builder = builder.conv(&Stored::of(&self.stem).params());
+    fn plan(&self, builder: &mut PlanBuilder) -> Value {
+        let mut x = builder.conv(builder.input(), &Stored::of(&self.stem).params(), None);
         for block in &self.blocks {
             let expand = block.expand.as_ref().map(Stored::of);
-            builder = builder.inverted_residual(
+            x = builder.inverted_residual(
+                x,
                 expand.as_ref().map(Stored::params).as_ref(),
                 &Stored::of(&block.depthwise).params(),
                 &Stored::of(&block.project).params(),
                 block.residual,
             );
         }
-        builder.conv(&Stored::of(&self.last).params())
+        builder.conv(x, &Stored::of(&self.last).params(), None)
     }
 }
 
