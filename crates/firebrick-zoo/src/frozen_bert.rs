@@ -14,7 +14,7 @@ use firebrick_kernels::{
 };
 
 use crate::bert::BertLayer;
-use crate::frozen::{is_cpu, values};
+use crate::backbone::{is_cpu, values};
 use crate::{BertConfig, BertEncoder, ZooError};
 
 /// A BERT encoder in evaluation mode, without its pooler. Cloning one copies no weights.

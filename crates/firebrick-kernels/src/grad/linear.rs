@@ -228,13 +228,16 @@ mod tests {
     use crate::grad::testing::{assert_close, at_every_level, on_threads, values};
     use crate::reference::activate;
 
-    const ACTIVATIONS: [Activation; 6] = [
+    const ACTIVATIONS: [Activation; 9] = [
         Activation::None,
         Activation::Relu,
         Activation::Relu6,
         Activation::Silu,
         Activation::HardSwish,
         Activation::Gelu,
+        Activation::Sigmoid,
+        Activation::HardSigmoid,
+        Activation::Tanh,
     ];
 
     /// The activation's slope, by differences so small that the kinks, where no value lies, do not matter.

@@ -25,6 +25,13 @@ impl Source {
         }
     }
 
+    pub(crate) fn channels(&self) -> usize {
+        match *self {
+            Source::Blocked(layout) => layout.channels,
+            Source::Nhwc { channels, .. } => channels,
+        }
+    }
+
     /// Planes, and values of a pixel in each.
     fn planes(&self) -> (usize, usize) {
         match *self {
@@ -38,6 +45,7 @@ impl Source {
 #[derive(Debug)]
 pub(crate) struct RowConv {
     conv: PackedConv,
+    shape: ConvShape,
     source: Source,
     /// Height and width of the result.
     size: [usize; 2],
@@ -71,7 +79,7 @@ impl RowConv {
         if let (true, Source::Blocked(layout)) = (shape.is_pointwise(), source) {
             let window =
                 Window::Blocked { plane: layout.plane(), row: 0, run: run_of(shape.in_channels, lanes) };
-            return Self { conv: PackedConv::new(conv, window, lanes), source, size, padded: None };
+            return Self { conv: PackedConv::new(conv, window, lanes), shape, source, size, padded: None };
         }
         let (_, values) = source.planes();
         let rows = (most_rows - 1) * shape.stride[0] + shape.kernel[0];
@@ -93,7 +101,18 @@ impl RowConv {
             pixels: Pixels::new(pixels.collect()),
             contiguous: Pixels::new((0..most_rows * size[1]).map(|pixel| (pixel * lanes) as u32).collect()),
         };
-        Self { conv: PackedConv::new(conv, window, lanes), source, size, padded: Some(padded) }
+        Self { conv: PackedConv::new(conv, window, lanes), shape, source, size, padded: Some(padded) }
+    }
+
+    /// Its sizes in a few words.
+    pub(crate) fn name(&self) -> String {
+        let ConvShape { in_channels, out_channels, kernel, stride, groups, .. } = self.shape;
+        let [height, width] = self.size;
+        let groups = if groups == 1 { String::new() } else { format!(", {groups} groups") };
+        format!(
+            "{}x{}/{} {in_channels} -> {out_channels} at {height}x{width}{groups}",
+            kernel[0], kernel[1], stride[0]
+        )
     }
 
     /// The values of input that one row of output takes up in scratch memory, for choosing `most_rows`.
@@ -159,7 +178,8 @@ impl RowConv {
 
     /// Computes one panel of the rows for which `scratch` was prepared.
     ///
-    /// The result's first pixel is the first of `rows`; `scatter` says where each goes, or they lie without gaps.
+    /// The result's first pixel is the first of `rows`; `scatter` says where each goes, or they lie without gaps. The residual lies
+    /// as the result does.
     ///
     /// # Safety
     /// Nobody else uses the elements that are written.
@@ -177,6 +197,7 @@ impl RowConv {
         result: Shared<'_>,
         result_plane: usize,
         scatter: Option<&Pixels>,
+        residual: Option<&[f32]>,
     ) {
         let (left, addressing) = match (&self.padded, self.source) {
             (Some(padded), _) => {
@@ -196,7 +217,7 @@ impl RowConv {
             right: self.conv.weights(panel, 0, runs.count()),
             vectors: panel.vectors,
             start: Start::Bias(self.conv.bias(panel)),
-            residual: None,
+            residual,
             finish: self.conv.finish,
             result,
             result_plane,

@@ -117,21 +117,10 @@ impl Backbone {
     /// Computes these values, and nothing that they do not need.
     pub(super) fn run(&self, input: Tensor<4>, wanted: &[Value]) -> Vec<Flow> {
         let nodes = &self.graph.nodes;
-        let mut needed = vec![false; nodes.len()];
-        for value in wanted {
-            needed[value.0] = true;
-        }
-        for index in (self.start.0 + 1..nodes.len()).rev() {
-            if needed[index] {
-                nodes[index].inputs.iter().for_each(|input| needed[input.0] = true);
-            }
-        }
+        let needed = self.needed(wanted);
         // How many readers a value still has.
         let mut readers = vec![0usize; nodes.len()];
-        let steps = || {
-            let runs = |step: &&Step| step.result() > self.start.0 && needed[step.result()];
-            self.steps.iter().filter(runs)
-        };
+        let steps = || self.steps.iter().filter(|step| needed[step.result()]);
         let reads = |step: &Step| match step {
             Step::Node(node) => nodes[*node].inputs.clone(),
             Step::Chain { convs, residue } => {
@@ -182,10 +171,6 @@ impl Backbone {
                 Flow::Map(ConvNormAct::forward_chain(&blocks, residual, x))
             }
         }
-    }
-
-    fn layer_of(&self, node: usize) -> Option<&Layer> {
-        self.layer_at(self.graph.nodes[node].layer?)
     }
 
     fn node(&self, index: usize, inputs: Vec<Flow>) -> Flow {

@@ -1,6 +1,7 @@
 //! A network made from its graph: parameters on a device, and the forward pass.
 
 mod forward;
+mod frozen;
 mod layer;
 
 use std::sync::Arc;
@@ -11,6 +12,8 @@ use firebrick_nn::{LayerSummary, seed_of};
 
 use crate::ZooError;
 use crate::graph::{Graph, Op, Shape, Step, Value, steps};
+pub use frozen::FrozenBackbone;
+pub(crate) use frozen::{is_cpu, values_of as values};
 pub use layer::{AttentionLayer, Layer};
 
 /// Layers that belong together: what layer-wise learning rates count and freezing cuts between.
@@ -170,12 +173,25 @@ impl Backbone {
         self.layer_at(node.layer?)
     }
 
-    /// What it computes, in order.
-    pub(crate) fn steps(&self) -> &[Step] {
-        &self.steps
+    fn layer_of(&self, node: usize) -> Option<&Layer> {
+        self.layer_at(self.graph.nodes[node].layer?)
     }
 
-    pub(crate) fn layer_at(&self, [block, place]: [usize; 2]) -> Option<&Layer> {
+    /// Which nodes behind the start these values need, themselves among them.
+    fn needed(&self, wanted: &[Value]) -> Vec<bool> {
+        let nodes = &self.graph.nodes;
+        let mut needed = vec![false; nodes.len()];
+        wanted.iter().for_each(|value| needed[value.0] = true);
+        for index in (self.start.0 + 1..nodes.len()).rev() {
+            if needed[index] {
+                nodes[index].inputs.iter().for_each(|input| needed[input.0] = true);
+            }
+        }
+        needed[..=self.start.0].fill(false);
+        needed
+    }
+
+    fn layer_at(&self, [block, place]: [usize; 2]) -> Option<&Layer> {
         self.blocks.get(block)?.layers.get(place)
     }
 
