@@ -1,6 +1,7 @@
 //! Model architectures, their metadata, pretrained weights and model packages.
 //!
 //! - [`models`] and [`find`]: the table of architectures with paper, licence, size and published accuracy
+//! - [`sequence_models`] and [`find_sequence`]: the table of sequence models, up to GPT-3's 175 billion parameters, with what each costs
 //! - [`create`]: an architecture with first weights; [`load_pretrained`]: with published ones
 //! - [`Classifier`]: a backbone and a head; its features, pooled features or logits
 //! - [`FrozenBackbone`]: a backbone that is not trained, compiled for its device
@@ -36,6 +37,7 @@ mod key_values;
 mod mobilenet_v2;
 mod package;
 mod sampling;
+mod sequence_spec;
 mod spec;
 mod table_package;
 mod token_attention;
@@ -55,6 +57,7 @@ pub use imagenet::imagenet_classes;
 pub use mobilenet_v2::{InvertedResidual, MobileNetV2, MobileNetV2Config};
 pub use package::{Manifest, Package, Provenance};
 pub use sampling::{Finish, GenerateOptions, Generation, Sampling};
+pub use sequence_spec::{SequenceArchitecture, SequenceSpec, find_sequence, sequence_models};
 pub use spec::{Architecture, ModelSpec, WeightsSpec, find, models};
 pub use table_package::{MlpSettings, TableManifest, TablePackage};
 pub use transformer::{GreedyDecoding, NormPlaces, Transformer, TransformerConfig};
