@@ -5,7 +5,9 @@ use firebrick_nn::loss::{cross_entropy, token_cross_entropy};
 use firebrick_zoo::{BertConfig, BertEncoder, IGNORED_TOKEN};
 use serde::Deserialize;
 
-use crate::golden::{Array, device, flags, gradient, ids, load, values, without_gradient};
+use crate::golden::{
+    Array, device, flags, gradient, ids, load, saves_what_it_read, values, without_gradient,
+};
 
 #[derive(Deserialize)]
 struct Golden {
@@ -47,7 +49,7 @@ const CONFIG: BertConfig = BertConfig {
 };
 
 #[test]
-fn logits_losses_and_gradients_are_transformers() {
+fn logits_losses_gradients_and_what_is_saved_are_transformers() {
     let golden = golden();
     let device = device().autodiff();
     let (tokens, mask, types) =
@@ -75,6 +77,7 @@ fn logits_losses_and_gradients_are_transformers() {
                 let model = CONFIG.init_masked_lm(0, &device).expect("valid");
                 let model = load(&case.tensors, |file| file.load_into_bert_masked_lm(model, "bert"));
                 let model = model.expect("transformers' names");
+                saves_what_it_read(&case.tensors, |path| model.save(path));
                 let logits = values(model.forward(tokens.clone(), mask.clone(), types.clone()));
                 run(&model.encoder, logits, model.loss(tokens, mask, types, labels(7)));
             }
@@ -82,6 +85,7 @@ fn logits_losses_and_gradients_are_transformers() {
                 let model = CONFIG.init_classifier(golden.classes, 0, &device).expect("valid");
                 let model = load(&case.tensors, |file| file.load_into_bert_classifier(model, "bert"));
                 let model = model.expect("transformers' names");
+                saves_what_it_read(&case.tensors, |path| model.save(path));
                 let logits = model.forward(tokens, mask, types);
                 run(&model.encoder, values(logits.clone()), cross_entropy(logits, labels(2).flatten(0, 1)));
             }
@@ -89,6 +93,7 @@ fn logits_losses_and_gradients_are_transformers() {
                 let model = CONFIG.init_token_classifier(golden.classes, 0, &device).expect("valid");
                 let model = load(&case.tensors, |file| file.load_into_bert_token_classifier(model, "bert"));
                 let model = model.expect("transformers' names");
+                saves_what_it_read(&case.tensors, |path| model.save(path));
                 let logits = model.forward(tokens, mask, types);
                 let loss = token_cross_entropy(logits.clone(), labels(7), IGNORED_TOKEN);
                 run(&model.encoder, values(logits), loss);

@@ -5,7 +5,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use firebrick_zoo::{Finish, GenerateOptions, Gpt, GptConfig, IGNORED_TOKEN, Sampling, ZooError};
 use serde::Deserialize;
 
-use crate::golden::{Array, device, gradient, ids, load, values, without_gradient};
+use crate::golden::{Array, device, gradient, ids, load, saves_what_it_read, values, without_gradient};
 
 #[derive(Deserialize)]
 struct Golden {
@@ -68,6 +68,13 @@ fn logits_loss_and_gradients_are_transformers() {
         let actual = gradient(&table.weight.val(), &gradients);
         expected.check(&actual, &format!("GPT: gradient of the {what} embeddings"), &golden.made_by);
     }
+}
+
+#[test]
+fn what_is_saved_is_transformers_state_dict() {
+    let golden = golden();
+    let model = model(&golden, &device());
+    saves_what_it_read(&golden.tensors, |path| model.save(path));
 }
 
 #[test]

@@ -88,6 +88,14 @@ fn logits_loss_and_gradients_are_pytorchs() {
 }
 
 #[test]
+fn what_is_saved_is_pytorchs_state_dict() {
+    for case in golden().cases {
+        let model = load(&case, &device());
+        golden::saves_what_it_read(&case.tensors, |path| model.save(path));
+    }
+}
+
+#[test]
 fn greedy_tokens_are_pytorchs_and_stop_at_the_end() {
     let golden = golden();
     for device in [device(), device().autodiff()] {
