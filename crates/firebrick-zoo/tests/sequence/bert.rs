@@ -6,7 +6,7 @@ use firebrick_zoo::{BertConfig, BertEncoder, IGNORED_TOKEN};
 use serde::Deserialize;
 
 use crate::golden::{
-    Array, device, flags, gradient, ids, load, saves_what_it_read, values, without_gradient,
+    Array, device, devices, flags, gradient, ids, load, saves_what_it_read, values, without_gradient,
 };
 
 #[derive(Deserialize)]
@@ -51,27 +51,29 @@ const CONFIG: BertConfig = BertConfig {
 #[test]
 fn logits_losses_gradients_and_what_is_saved_are_transformers() {
     let golden = golden();
-    let device = device().autodiff();
-    let (tokens, mask, types) =
-        (ids(&golden.ids, &device), flags(&golden.mask, &device), ids(&golden.types, &device));
-    for case in &golden.cases {
+    let pairs =
+        devices().into_iter().flat_map(|device| golden.cases.iter().map(move |case| (device.clone(), case)));
+    for ((backend, device), case) in pairs {
+        let device = device.autodiff();
+        let (tokens, mask, types) =
+            (ids(&golden.ids, &device), flags(&golden.mask, &device), ids(&golden.types, &device));
         let labels = |width: usize| {
             let rows: Vec<Vec<i64>> = case.labels.chunks(width).map(<[i64]>::to_vec).collect();
             ids(&rows, &device)
         };
         let run = |encoder: &BertEncoder, logits: Vec<f64>, loss: Tensor<1>| {
-            case.logits.check(&logits, &format!("BERT, {}: logits", case.name), &golden.made_by);
+            case.logits.check(&logits, &format!("{backend}, BERT, {}: logits", case.name), &golden.made_by);
             let gradients = loss.backward();
             let loss = f64::from(loss.into_scalar::<f32>());
             assert!((loss - case.loss).abs() < 1e-5, "{}: {loss}, not {}", case.name, case.loss);
             for (table, expected, what) in
                 [(&encoder.words, &case.words, "word"), (&encoder.positions, &case.positions, "position")]
             {
-                let what = format!("BERT, {}: gradient of the {what} embeddings", case.name);
+                let what = format!("{backend}, BERT, {}: gradient of the {what} embeddings", case.name);
                 expected.check(&gradient(&table.weight.val(), &gradients), &what, &golden.made_by);
             }
         };
-        let (tokens, mask, types) = (tokens.clone(), Some(mask.clone()), Some(types.clone()));
+        let (mask, types) = (Some(mask), Some(types));
         match case.name.as_str() {
             "masked" => {
                 let model = CONFIG.init_masked_lm(0, &device).expect("valid");

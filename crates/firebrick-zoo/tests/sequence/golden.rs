@@ -18,6 +18,26 @@ pub fn device() -> Device {
     Device::ndarray()
 }
 
+/// Every device of this build; what this machine cannot run is named with the reason.
+pub fn devices() -> Vec<(&'static str, Device)> {
+    #[allow(unused_mut, reason = "ndarray may be the only one")]
+    let mut devices = vec![("ndarray", device())];
+    #[cfg(feature = "flex")]
+    devices.push(("flex", Device::flex()));
+    #[cfg(feature = "wgpu")]
+    {
+        use burn::tensor::{DeviceKind, DeviceType};
+        if let Ok(reason) = std::env::var("FIREBRICK_SKIP_WGPU") {
+            println!("skipped wgpu: {reason}");
+        } else if Device::enumerate(DeviceType::Wgpu).into_vec().is_empty() {
+            println!("skipped wgpu: no graphics adapter was found");
+        } else {
+            devices.push(("wgpu", Device::wgpu(DeviceKind::DefaultDevice)));
+        }
+    }
+    devices
+}
+
 /// What `load` makes of a checkpoint of seeded weights under these names.
 pub fn load<T>(tensors: &[(String, Vec<usize>)], load: impl FnOnce(Checkpoint) -> T) -> T {
     let folder = tempfile::tempdir().expect("a folder");
