@@ -210,6 +210,7 @@ fn penalties_and_constraints_are_of_chosen_weights_and_reported() {
     let elsewhere: RegularizeConfig = "l1=0.5,non_negative=true,only=\"head\"".parse().expect("valid");
     assert_eq!(elsewhere.penalty(&line), Some(0.0));
     assert_eq!(elsewhere.constrain(line.clone()).values(), line.values());
+    assert_eq!("l1=0.5,non_negative=true,only=head".parse(), Ok(elsewhere), "a word needs no quotes");
     assert_eq!(RegularizeConfig::default().penalty(&line), None);
 }
 
@@ -241,6 +242,7 @@ fn what_is_wrong_is_named() {
         ("groups", "decay=1", "`decay`"),
         ("regularize", "l1=-1", "`l1` is -1"),
         ("regularize", "l3=1", "`l3`"),
+        ("regularize", "l1=little,only=head", "`l1` is `little`, it must be a number"),
         ("regularize", "max_norm=0", "`max_norm` is 0"),
         ("regularize", "max_norm=1,unit_norm=true", "unit_norm"),
         ("lookahead", "k=0", "lookahead k` is 0"),
