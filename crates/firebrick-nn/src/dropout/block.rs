@@ -6,7 +6,9 @@ use burn::tensor::{Distribution, Tensor};
 use super::{acts, dropout};
 use crate::LayerError;
 
-/// Drops square regions of a feature map (Ghiasi et al. 2018, arXiv:1810.12890), in each channel others: torchvision's `DropBlock2d`.
+/// Drops square regions of a feature map (Ghiasi et al. 2018, arXiv:1810.12890), in each channel others: torchvision's `DropBlock2d`. A
+/// place where a block fits is the middle of one with probability `γ = p / block² · height width / ((height - block + 1) (width - block + 1))`,
+/// equation 1.
 #[derive(Module, Debug)]
 pub struct DropBlock {
     dropout: Dropout,
