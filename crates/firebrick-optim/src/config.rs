@@ -381,17 +381,11 @@ impl OptimizerConfig {
             "adamax" => Self::Adamax { beta_1, beta_2, epsilon },
             "nadam" => Self::NAdam { beta_1, beta_2, epsilon, momentum_decay: 0.004 },
             "radam" => Self::RAdam { beta_1, beta_2, epsilon },
-            "adagrad" => {
-                Self::AdaGrad { initial_accumulator: 0.0, epsilon: 1e-10, epsilon_in_root: false }
-            }
+            "adagrad" => Self::AdaGrad { initial_accumulator: 0.0, epsilon: 1e-10, epsilon_in_root: false },
             "adadelta" => Self::Adadelta { rho: 0.9, epsilon: 1e-6 },
-            "rmsprop" => Self::RmsProp {
-                rho: 0.99,
-                momentum: 0.0,
-                epsilon,
-                epsilon_in_root: false,
-                centered: false,
-            },
+            "rmsprop" => {
+                Self::RmsProp { rho: 0.99, momentum: 0.0, epsilon, epsilon_in_root: false, centered: false }
+            }
             "adafactor" => Self::Adafactor {
                 beta_2_decay: -0.8,
                 epsilon_1: f64::from(f32::EPSILON),
@@ -631,7 +625,9 @@ impl FromStr for OptimizerConfig {
                         map.entry(key).or_insert(value);
                     }
                 }
-                _ => refused = Some(format!("`preset` is {preset}, but {whose} has no `{name}` of this form")),
+                _ => {
+                    refused = Some(format!("`preset` is {preset}, but {whose} has no `{name}` of this form"))
+                }
             }
         });
         if let Some(why) = refused {
