@@ -91,7 +91,12 @@ impl Checkpoint {
         self.load(model, "a plain network", |_, _| None)
     }
 
-    fn load<M: Module>(
+    /// Passes over the tensors whose names are not kept.
+    pub(crate) fn retain(&mut self, keep: impl Fn(&str) -> bool) {
+        self.tensors.retain(|name, _| keep(name));
+    }
+
+    pub(crate) fn load<M: Module>(
         mut self,
         mut model: M,
         name: &str,

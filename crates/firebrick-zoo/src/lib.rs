@@ -5,6 +5,7 @@
 //! - [`Classifier`]: a backbone and a head; its features, pooled features or logits
 //! - [`FrozenBackbone`]: a backbone that is not trained, compiled for its device
 //! - [`BertEncoder`], [`FrozenBert`]: BERT's encoder, token ids to hidden states, and its compiled form
+//! - [`Gpt`]: GPT-2's and GPT-3's decoder, and texts from it by [`Sampling`]
 //! - [`Checkpoint`]: weights from `.pth` and `.safetensors` files, checked name by name before any is used
 //! - [`Package`]: a trained model in one safetensors file that says what it is; [`TablePackage`]: one of tables
 //!
@@ -26,11 +27,15 @@ mod classifier;
 mod error;
 mod frozen;
 mod frozen_bert;
+mod gpt;
 mod imagenet;
+mod key_values;
 mod mobilenet_v2;
 mod package;
+mod sampling;
 mod spec;
 mod table_package;
+mod token_ids;
 mod weights;
 
 pub use bert::{BertConfig, BertEncoder, BertLayer};
@@ -39,9 +44,14 @@ pub use classifier::{Backbone, Classifier, CreateOptions, create};
 pub use error::ZooError;
 pub use frozen::FrozenBackbone;
 pub use frozen_bert::FrozenBert;
+pub use gpt::{Gpt, GptBlock, GptCache, GptConfig, Projection};
 pub use imagenet::imagenet_classes;
 pub use mobilenet_v2::{InvertedResidual, MobileNetV2, MobileNetV2Config};
 pub use package::{Manifest, Package, Provenance};
+pub use sampling::{Finish, GenerateOptions, Generation, Sampling};
 pub use spec::{Architecture, ModelSpec, WeightsSpec, find, models};
 pub use table_package::{MlpSettings, TableManifest, TablePackage};
 pub use weights::{Progress, load_pretrained, locate};
+
+/// The label of a token that does not count in a loss: transformers' and PyTorch's -100.
+pub const IGNORED_TOKEN: i64 = -100;

@@ -11,6 +11,7 @@ mod error;
 mod focal;
 mod mean_absolute;
 mod nt_xent;
+mod tokens;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +27,7 @@ pub use error::LossError;
 pub use focal::{BinaryFocal, Focal};
 pub use mean_absolute::MaeLoss;
 pub use nt_xent::NtXent;
+pub use tokens::token_cross_entropy;
 
 use burn::tensor::{Tensor, TensorData};
 

@@ -1,0 +1,3 @@
+//! Sequence models against the frameworks that users leave.
+
+mod seeded_weights;
