@@ -10,6 +10,7 @@ use burn::store::pytorch_reader::{PickleError, PickleValue, PytorchError, Pytorc
 use burn::store::{
     BurnToPyTorchAdapter, ModuleSnapshot, ModuleStore, PyTorchToBurnAdapter, SafetensorsStore, bridge,
 };
+use burn::tensor::Bytes;
 use firebrick_nn::ClassifierHead;
 
 use crate::spec::nearest;
@@ -77,13 +78,14 @@ impl Checkpoint {
 
     /// Gives a BERT encoder these weights, all of them or none.
     ///
-    /// Names are those of transformers' `BertModel`. The buffer `position_ids`, which counts up, is passed over.
+    /// Names are those of transformers' `BertModel`, or of one with a head, which is passed over. So is the buffer `position_ids`, which
+    /// counts up.
     ///
     /// # Errors
     ///
     /// Those of [`load_into`](Self::load_into).
     pub fn load_into_bert(self, model: BertEncoder, name: &str) -> Result<BertEncoder, ZooError> {
-        self.load(model, name, BertEncoder::transformers_name)
+        self.without_bert_heads().load(model, name, BertEncoder::transformers_name)
     }
 
     /// Gives a plain network these weights, all of them or none; see [`load_into`](Self::load_into).
@@ -94,6 +96,33 @@ impl Checkpoint {
     /// Passes over the tensors whose names are not kept.
     pub(crate) fn retain(&mut self, keep: impl Fn(&str) -> bool) {
         self.tensors.retain(|name, _| keep(name));
+    }
+
+    /// Gives a tensor another name where `rename` has one.
+    pub(crate) fn rename(&mut self, rename: impl Fn(&str) -> Option<String>) {
+        let tensors = std::mem::take(&mut self.tensors).into_iter();
+        self.tensors = tensors.map(|(name, tensor)| (rename(&name).unwrap_or(name), tensor)).collect();
+    }
+
+    /// Takes a tensor apart along its first axis, into as many of equal size as there are names. One that cannot be is left, to be reported as
+    /// extra.
+    pub(crate) fn split_rows<const N: usize>(&mut self, name: &str, parts: [String; N]) {
+        let divides = |tensor: &StoredTensor| tensor.shape.to_vec().first().is_some_and(|rows| rows % N == 0);
+        let Some(whole) = self.tensors.get(name).filter(|tensor| divides(tensor)).cloned() else { return };
+        self.tensors.remove(name);
+        let whole_type = whole.dtype;
+        let mut shape = whole.shape.to_vec();
+        shape[0] /= N;
+        let length = whole.byte_len() / N;
+        for (index, part) in parts.into_iter().enumerate() {
+            let whole = whole.clone();
+            let read = move || {
+                let bytes = whole.to_bytes()?[index * length..(index + 1) * length].to_vec();
+                Ok(Bytes::from_bytes_vec(bytes))
+            };
+            let tensor = StoredTensor::deferred(part.clone(), whole_type, shape.clone(), None, length, read);
+            self.tensors.insert(part, tensor);
+        }
     }
 
     pub(crate) fn load<M: Module>(

@@ -104,7 +104,9 @@ pub enum ZooError {
         model: &'static str,
     },
     /// A sequence longer than a model's context.
-    #[error("{model}: {tokens} tokens are more than its context of {context}; keep the last {context} of them, or split the text")]
+    #[error(
+        "{model}: {tokens} tokens are more than its context of {context}; keep the last {context} of them, or split the text"
+    )]
     TooManyTokens {
         /// The model.
         model: &'static str,

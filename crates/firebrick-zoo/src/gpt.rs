@@ -8,13 +8,14 @@ use std::path::Path;
 
 use burn::module::{Module, Param};
 use burn::nn::{Dropout, DropoutConfig, Embedding, LayerNorm, LayerNormConfig, Linear};
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
-use firebrick_autodiff::{AttentionOptions, attention, layer_norm, linear, softmax};
+use burn::tensor::{Device, Int, Tensor};
+use firebrick_autodiff::linear;
 use firebrick_nn::loss::token_cross_entropy;
 use firebrick_nn::{Activation, Initializer, LayerError, seed_of};
 use serde::Deserialize;
 
 use crate::key_values::KeyValues;
+use crate::token_attention::{attend, later, normed};
 use crate::token_ids::TokenLimits;
 use crate::{Checkpoint, ZooError};
 
@@ -153,7 +154,10 @@ fn setting(
 ) -> Result<(), ZooError> {
     match fits {
         true => Ok(()),
-        false => Err(LayerError { layer: "GPT", field, value: value.to_string(), expected: expected.into() }.into()),
+        false => {
+            Err(LayerError { layer: "GPT", field, value: value.to_string(), expected: expected.into() }
+                .into())
+        }
     }
 }
 
@@ -291,32 +295,10 @@ impl GptBlock {
             }
             None => (key, value, 0),
         };
-        let trains = self.dropout.training.is_enabled() && query.device().is_autodiff();
-        let context = if trains && self.dropout.prob > 0.0 {
-            let scores = query.matmul(key.transpose()) / (head_width as f64).sqrt();
-            let hidden = later(tokens, before, &scores.device());
-            let hidden = hidden.expand([batch, heads, tokens, before + tokens]);
-            self.dropout.forward(softmax(scores.mask_fill(hidden, -1e30), 3)).matmul(value)
-        } else {
-            let mask = (before > 0 && tokens > 1).then(|| later(tokens, before, &query.device()));
-            attention(query, key, value, AttentionOptions { mask, causal: before == 0, scale: None })
-        };
+        let hidden = (before > 0 && tokens > 1).then(|| later(tokens, before, &query.device()));
+        let context = attend(query, key, value, hidden, before == 0, &self.dropout);
         self.output.forward(context.swap_dims(1, 2).reshape([batch, tokens, width]))
     }
-}
-
-/// True where a key comes after a query, `[1, 1, tokens, before + tokens]`; `before` keys come before the first query.
-fn later(tokens: usize, before: usize, device: &Device) -> Tensor<4, Bool> {
-    let keys = before + tokens;
-    let hidden: Vec<bool> = (0..tokens * keys).map(|at| at % keys > before + at / keys).collect();
-    Tensor::from_data(TensorData::new(hidden, [1, 1, tokens, keys]), device)
-}
-
-/// Burn's layer by firebrick-autodiff's operation.
-fn normed(norm: &LayerNorm, epsilon: f64, x: Tensor<3>) -> Tensor<3> {
-    let gamma = norm.gamma.val();
-    let beta = norm.beta.as_ref().map_or_else(|| gamma.zeros_like(), |beta| beta.val());
-    layer_norm(x, gamma, beta, epsilon)
 }
 
 /// What a [`Gpt`] keeps of the tokens it has seen, so that further ones cost only themselves.

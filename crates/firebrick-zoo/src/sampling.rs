@@ -322,7 +322,10 @@ mod tests {
         for (&count, weight) in counts.iter().zip(&weights) {
             let p = weight / total;
             let deviation = (p * (1.0 - p) / draws as f64).sqrt();
-            assert!((f64::from(count) / draws as f64 - p).abs() <= 4.0 * deviation, "{count} of {draws}, not {p}");
+            assert!(
+                (f64::from(count) / draws as f64 - p).abs() <= 4.0 * deviation,
+                "{count} of {draws}, not {p}"
+            );
         }
     }
 

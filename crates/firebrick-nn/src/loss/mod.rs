@@ -11,9 +11,9 @@ mod error;
 mod focal;
 mod mean_absolute;
 mod nt_xent;
-mod tokens;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 pub use binary::{BinaryCrossEntropy, binary_cross_entropy_from_probabilities};
 pub use burn::nn::loss::{

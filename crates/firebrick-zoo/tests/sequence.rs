@@ -1,3 +1,0 @@
-//! Sequence models against the frameworks that users leave.
-
-mod seeded_weights;
