@@ -121,7 +121,7 @@ impl BertMaskedLm {
         token_cross_entropy(self.forward(ids, mask, types), labels, crate::IGNORED_TOKEN)
     }
 
-    fn transformers_name(&self, path: &str) -> Option<String> {
+    pub(crate) fn transformers_name(&self, path: &str) -> Option<String> {
         let (part, rest) = path.split_once('.').unwrap_or((path, ""));
         Some(match part {
             "encoder" => format!("bert.{}", self.encoder.transformers_name(rest)?),
@@ -159,7 +159,7 @@ impl BertClassifier {
         dense(&self.classifier, self.dropout.forward(pooled), Activation::None)
     }
 
-    fn transformers_name(&self, path: &str) -> Option<String> {
+    pub(crate) fn transformers_name(&self, path: &str) -> Option<String> {
         with_classifier(&self.encoder, path)
     }
 }
@@ -186,7 +186,7 @@ impl BertTokenClassifier {
         dense(&self.classifier, hidden, Activation::None)
     }
 
-    fn transformers_name(&self, path: &str) -> Option<String> {
+    pub(crate) fn transformers_name(&self, path: &str) -> Option<String> {
         with_classifier(&self.encoder, path)
     }
 }

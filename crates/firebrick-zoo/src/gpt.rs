@@ -483,7 +483,8 @@ impl Checkpoint {
         let tied = model.head.is_none();
         self.retain(|name| {
             let mask = [".attn.bias", ".attn.masked_bias"].iter().any(|end| name.ends_with(end));
-            !mask && !(tied && name == "lm_head.weight")
+            let copy = tied && name == "lm_head.weight";
+            !mask && !copy
         });
         let prefixed = self.names().any(|name| name.starts_with("transformer."));
         self.load(model, name, |model, path| {

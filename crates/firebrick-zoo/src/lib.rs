@@ -38,6 +38,7 @@ mod mobilenet_v2;
 mod package;
 mod sampling;
 mod sequence_spec;
+mod sequence_weights;
 mod spec;
 mod table_package;
 mod token_attention;

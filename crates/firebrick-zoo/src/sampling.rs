@@ -167,7 +167,7 @@ fn uniform(seed: u64, step: u64) -> f64 {
 }
 
 /// How a text is continued.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct GenerateOptions {
     /// How each token is taken.
     pub sampling: Sampling,
@@ -175,12 +175,6 @@ pub struct GenerateOptions {
     pub max_tokens: Option<usize>,
     /// Tokens that end the text; they are not given. None by default.
     pub stop: Vec<u32>,
-}
-
-impl Default for GenerateOptions {
-    fn default() -> Self {
-        Self { sampling: Sampling::default(), max_tokens: None, stop: Vec::new() }
-    }
 }
 
 /// Why a text ended.

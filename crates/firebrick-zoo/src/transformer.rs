@@ -393,7 +393,7 @@ impl Transformer {
 
     /// The name of this module's tensor `path` in a PyTorch module with a `torch.nn.Transformer` named `transformer`, whose fused projections were
     /// taken apart.
-    fn torch_name(&self, path: &str) -> Option<String> {
+    pub(crate) fn torch_name(&self, path: &str) -> Option<String> {
         let (stack, rest) = path.split_once('.')?;
         if !["encoder", "decoder"].contains(&stack) {
             return Some(path.to_owned());

@@ -5,7 +5,9 @@ use firebrick_nn::loss::{cross_entropy, token_cross_entropy};
 use firebrick_zoo::{BertConfig, BertEncoder, IGNORED_TOKEN};
 use serde::Deserialize;
 
-use crate::golden::{Array, device, flags, gradient, ids, load, values, without_gradient};
+use crate::golden::{
+    Array, device, devices, flags, gradient, ids, load, saves_what_it_read, values, without_gradient,
+};
 
 #[derive(Deserialize)]
 struct Golden {
@@ -47,34 +49,37 @@ const CONFIG: BertConfig = BertConfig {
 };
 
 #[test]
-fn logits_losses_and_gradients_are_transformers() {
+fn logits_losses_gradients_and_what_is_saved_are_transformers() {
     let golden = golden();
-    let device = device().autodiff();
-    let (tokens, mask, types) =
-        (ids(&golden.ids, &device), flags(&golden.mask, &device), ids(&golden.types, &device));
-    for case in &golden.cases {
+    let pairs =
+        devices().into_iter().flat_map(|device| golden.cases.iter().map(move |case| (device.clone(), case)));
+    for ((backend, device), case) in pairs {
+        let device = device.autodiff();
+        let (tokens, mask, types) =
+            (ids(&golden.ids, &device), flags(&golden.mask, &device), ids(&golden.types, &device));
         let labels = |width: usize| {
             let rows: Vec<Vec<i64>> = case.labels.chunks(width).map(<[i64]>::to_vec).collect();
             ids(&rows, &device)
         };
         let run = |encoder: &BertEncoder, logits: Vec<f64>, loss: Tensor<1>| {
-            case.logits.check(&logits, &format!("BERT, {}: logits", case.name), &golden.made_by);
+            case.logits.check(&logits, &format!("{backend}, BERT, {}: logits", case.name), &golden.made_by);
             let gradients = loss.backward();
             let loss = f64::from(loss.into_scalar::<f32>());
             assert!((loss - case.loss).abs() < 1e-5, "{}: {loss}, not {}", case.name, case.loss);
             for (table, expected, what) in
                 [(&encoder.words, &case.words, "word"), (&encoder.positions, &case.positions, "position")]
             {
-                let what = format!("BERT, {}: gradient of the {what} embeddings", case.name);
+                let what = format!("{backend}, BERT, {}: gradient of the {what} embeddings", case.name);
                 expected.check(&gradient(&table.weight.val(), &gradients), &what, &golden.made_by);
             }
         };
-        let (tokens, mask, types) = (tokens.clone(), Some(mask.clone()), Some(types.clone()));
+        let (mask, types) = (Some(mask), Some(types));
         match case.name.as_str() {
             "masked" => {
                 let model = CONFIG.init_masked_lm(0, &device).expect("valid");
                 let model = load(&case.tensors, |file| file.load_into_bert_masked_lm(model, "bert"));
                 let model = model.expect("transformers' names");
+                saves_what_it_read(&case.tensors, |path| model.save(path));
                 let logits = values(model.forward(tokens.clone(), mask.clone(), types.clone()));
                 run(&model.encoder, logits, model.loss(tokens, mask, types, labels(7)));
             }
@@ -82,6 +87,7 @@ fn logits_losses_and_gradients_are_transformers() {
                 let model = CONFIG.init_classifier(golden.classes, 0, &device).expect("valid");
                 let model = load(&case.tensors, |file| file.load_into_bert_classifier(model, "bert"));
                 let model = model.expect("transformers' names");
+                saves_what_it_read(&case.tensors, |path| model.save(path));
                 let logits = model.forward(tokens, mask, types);
                 run(&model.encoder, values(logits.clone()), cross_entropy(logits, labels(2).flatten(0, 1)));
             }
@@ -89,6 +95,7 @@ fn logits_losses_and_gradients_are_transformers() {
                 let model = CONFIG.init_token_classifier(golden.classes, 0, &device).expect("valid");
                 let model = load(&case.tensors, |file| file.load_into_bert_token_classifier(model, "bert"));
                 let model = model.expect("transformers' names");
+                saves_what_it_read(&case.tensors, |path| model.save(path));
                 let logits = model.forward(tokens, mask, types);
                 let loss = token_cross_entropy(logits.clone(), labels(7), IGNORED_TOKEN);
                 run(&model.encoder, values(logits), loss);

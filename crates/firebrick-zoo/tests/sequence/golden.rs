@@ -18,6 +18,26 @@ pub fn device() -> Device {
     Device::ndarray()
 }
 
+/// Every device of this build; what this machine cannot run is named with the reason.
+pub fn devices() -> Vec<(&'static str, Device)> {
+    #[allow(unused_mut, reason = "ndarray may be the only one")]
+    let mut devices = vec![("ndarray", device())];
+    #[cfg(feature = "flex")]
+    devices.push(("flex", Device::flex()));
+    #[cfg(feature = "wgpu")]
+    {
+        use burn::tensor::{DeviceKind, DeviceType};
+        if let Ok(reason) = std::env::var("FIREBRICK_SKIP_WGPU") {
+            println!("skipped wgpu: {reason}");
+        } else if Device::enumerate(DeviceType::Wgpu).into_vec().is_empty() {
+            println!("skipped wgpu: no graphics adapter was found");
+        } else {
+            devices.push(("wgpu", Device::wgpu(DeviceKind::DefaultDevice)));
+        }
+    }
+    devices
+}
+
 /// What `load` makes of a checkpoint of seeded weights under these names.
 pub fn load<T>(tensors: &[(String, Vec<usize>)], load: impl FnOnce(Checkpoint) -> T) -> T {
     let folder = tempfile::tempdir().expect("a folder");
@@ -81,4 +101,27 @@ pub fn without_gradient<M: Module>(model: &M, gradients: &Gradients) -> (usize, 
     let mut visitor = Visitor { gradients, path: Vec::new(), count: 0, without: Vec::new() };
     model.visit(&mut visitor);
     (visitor.count, visitor.without)
+}
+
+/// What `save` writes holds the tensors of the golden and no others, bit for bit as they were read: PyTorch's own state dict.
+pub fn saves_what_it_read<E: std::fmt::Debug>(
+    tensors: &[(String, Vec<usize>)],
+    save: impl Fn(&std::path::Path) -> Result<(), E>,
+) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("model.safetensors");
+    save(&path).expect("written");
+    let bytes = std::fs::read(&path).expect("the file");
+    let file = safetensors::SafeTensors::deserialize(&bytes).expect("a safetensors file");
+    assert_eq!(file.len(), tensors.len(), "{:?}", file.names());
+    for (name, shape) in tensors {
+        let tensor = file.tensor(name).unwrap_or_else(|_| panic!("{name} is not written"));
+        assert_eq!(tensor.shape(), shape, "{name}");
+        let expected: Vec<u8> =
+            seeded_weights::values(name, shape).into_iter().flat_map(f32::to_le_bytes).collect();
+        assert!(tensor.data() == expected, "{name} has other values");
+    }
+    save(&path).expect("written again");
+    assert_eq!(std::fs::read(&path).expect("the file"), bytes);
+    assert!(save(&folder.path().join("nowhere").join("model.safetensors")).is_err());
 }

@@ -5,7 +5,9 @@ use burn::tensor::{Int, Tensor, TensorData};
 use firebrick_zoo::{Finish, GenerateOptions, Gpt, GptConfig, IGNORED_TOKEN, Sampling, ZooError};
 use serde::Deserialize;
 
-use crate::golden::{Array, device, gradient, ids, load, values, without_gradient};
+use crate::golden::{
+    Array, device, devices, gradient, ids, load, saves_what_it_read, values, without_gradient,
+};
 
 #[derive(Deserialize)]
 struct Golden {
@@ -55,29 +57,46 @@ fn model(golden: &Golden, device: &burn::tensor::Device) -> Gpt {
 #[test]
 fn logits_loss_and_gradients_are_transformers() {
     let golden = golden();
-    let device = device().autodiff();
-    let model = model(&golden, &device);
-    let (ids, labels) = (ids(&golden.ids, &device), ids(&golden.labels, &device));
-    golden.logits.check(&values(model.forward(ids.clone())), "GPT: logits", &golden.made_by);
-    let loss = model.loss(ids, labels);
-    let gradients = loss.backward();
-    let loss = f64::from(loss.into_scalar::<f32>());
-    assert!((loss - golden.loss).abs() < 1e-5, "{loss}, not {}", golden.loss);
-    let tables = [(&model.tokens, &golden.wte, "token"), (&model.positions, &golden.wpe, "position")];
-    for (table, expected, what) in tables {
-        let actual = gradient(&table.weight.val(), &gradients);
-        expected.check(&actual, &format!("GPT: gradient of the {what} embeddings"), &golden.made_by);
+    for (backend, device) in devices() {
+        let device = device.autodiff();
+        let what = |part: &str| format!("{backend}, GPT: {part}");
+        let model = model(&golden, &device);
+        let (ids, labels) = (ids(&golden.ids, &device), ids(&golden.labels, &device));
+        golden.logits.check(&values(model.forward(ids.clone())), &what("logits"), &golden.made_by);
+        let loss = model.loss(ids, labels);
+        let gradients = loss.backward();
+        let loss = f64::from(loss.into_scalar::<f32>());
+        assert!((loss - golden.loss).abs() < 1e-5, "{backend}: {loss}, not {}", golden.loss);
+        let tables = [(&model.tokens, &golden.wte, "token"), (&model.positions, &golden.wpe, "position")];
+        for (table, expected, name) in tables {
+            let actual = gradient(&table.weight.val(), &gradients);
+            expected.check(&actual, &what(&format!("gradient of the {name} embeddings")), &golden.made_by);
+        }
     }
+}
+
+#[test]
+fn what_is_saved_is_transformers_state_dict() {
+    let golden = golden();
+    let model = model(&golden, &device());
+    saves_what_it_read(&golden.tensors, |path| model.save(path));
 }
 
 #[test]
 fn twenty_greedy_tokens_are_transformers() {
     let golden = golden();
-    for device in [device(), device().autodiff()] {
+    let devices =
+        devices().into_iter().flat_map(|(name, device)| [(name, device.clone()), (name, device.autodiff())]);
+    for (backend, device) in devices {
         let options =
             GenerateOptions { sampling: Sampling::greedy(), max_tokens: Some(20), ..Default::default() };
         let mut text = model(&golden, &device).generate(&golden.prompt, options).expect("a valid prompt");
-        assert_eq!(text.by_ref().collect::<Vec<_>>(), golden.greedy, "goldens: {}", golden.made_by);
+        assert_eq!(
+            text.by_ref().collect::<Vec<_>>(),
+            golden.greedy,
+            "{backend} (goldens: {})",
+            golden.made_by
+        );
         assert_eq!(text.finish(), Some(Finish::MaxTokens));
         assert_eq!(text.tokens().len(), golden.prompt.len() + 20);
     }

@@ -4,7 +4,7 @@ use burn::optim::GradientsParams;
 use firebrick_zoo::{GreedyDecoding, IGNORED_TOKEN, NormPlaces, Transformer, TransformerConfig, ZooError};
 use serde::Deserialize;
 
-use crate::golden::{self, Array, device, gradient, ids, values, without_gradient};
+use crate::golden::{self, Array, device, devices, gradient, ids, values, without_gradient};
 
 #[derive(Deserialize)]
 struct Golden {
@@ -63,14 +63,16 @@ fn load(case: &Case, device: &burn::tensor::Device) -> Transformer {
 #[test]
 fn logits_loss_and_gradients_are_pytorchs() {
     let golden = golden();
-    let device = device().autodiff();
-    for case in &golden.cases {
+    let pairs =
+        devices().into_iter().flat_map(|device| golden.cases.iter().map(move |case| (device.clone(), case)));
+    for ((backend, device), case) in pairs {
         use burn::module::Module;
+        let device = device.autodiff();
         let model = load(case, &device);
         assert_eq!(model.num_params(), case.parameters, "{}", case.name);
         let (source, target) = (ids(&golden.source, &device), ids(&golden.target, &device));
         let padding = Some(source.clone().equal_elem(0));
-        let what = |part: &str| format!("Transformer, {}: {part}", case.name);
+        let what = |part: &str| format!("{backend}, Transformer, {}: {part}", case.name);
         let logits = values(model.forward(source.clone(), target.clone(), padding.clone()));
         case.logits.check(&logits, &what("logits"), &golden.made_by);
         let loss = model.loss(source, target, ids(&golden.following, &device), padding);
@@ -88,9 +90,19 @@ fn logits_loss_and_gradients_are_pytorchs() {
 }
 
 #[test]
+fn what_is_saved_is_pytorchs_state_dict() {
+    for case in golden().cases {
+        let model = load(&case, &device());
+        golden::saves_what_it_read(&case.tensors, |path| model.save(path));
+    }
+}
+
+#[test]
 fn greedy_tokens_are_pytorchs_and_stop_at_the_end() {
     let golden = golden();
-    for device in [device(), device().autodiff()] {
+    let devices =
+        devices().into_iter().flat_map(|(name, device)| [(name, device.clone()), (name, device.autodiff())]);
+    for (backend, device) in devices {
         for case in &golden.cases {
             let model = load(case, &device);
             let source = ids(&golden.source, &device);
@@ -99,7 +111,13 @@ fn greedy_tokens_are_pytorchs_and_stop_at_the_end() {
                 let options = GreedyDecoding { begin: 1, end, max_tokens };
                 model.greedy(source.clone(), padding.clone(), options).expect("valid")
             };
-            assert_eq!(decode(None, 8), case.greedy, "{} (goldens: {})", case.name, golden.made_by);
+            assert_eq!(
+                decode(None, 8),
+                case.greedy,
+                "{backend}, {} (goldens: {})",
+                case.name,
+                golden.made_by
+            );
             // Where it would go on with a token, it ends there if that token is the end.
             let end = case.greedy[0][2];
             let until =
