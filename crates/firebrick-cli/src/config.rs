@@ -73,14 +73,18 @@ settings! {
     model: String = "mobilenet_v2".to_owned(), "NAME";
     /// Weights to start from [default: imagenet]
     weights: Weights = Weights::Imagenet, "imagenet|none|FILE";
-    /// What is not trained; a frozen backbone uses its running statistics [default: backbone]
-    freeze: Freeze = Freeze::Backbone, "backbone|none";
+    /// What is not trained: all but the head, nothing, or everything up to a stage, e.g. layer3 of a ResNet (`firebrick summary` lists
+    /// them); what is frozen uses its running statistics [default: backbone]
+    freeze: Freeze = Freeze::Backbone, "backbone|none|STAGE";
     /// Widths of dense layers before the last one [default: 128]
     hidden: Hidden = Hidden(vec![128]), "N[,N...]|none";
     /// After each dense layer but the last of a plain network, e.g. gelu, silu, tanh or selu [default: relu]
     activation: String = "relu".to_owned(), "NAME";
     /// Share of the pooled features that is dropped in training [default: 0]
     dropout: f64 = 0.0, "SHARE";
+    /// Probability of dropping the last residual branch in training, less for those before: stochastic depth, in models that have it
+    /// [default: 0]
+    drop_path: f64 = 0.0, "P";
     /// Side of the square that images are resized to, pixels [default: the model's own, 224]
     input_size: InputSize = InputSize(None), "PIXELS";
     /// Epochs at most [default: 100]
@@ -288,7 +292,8 @@ impl Config {
         );
         ensure!(
             self.data.is_table() || self.freeze == Freeze::Backbone,
-            "freeze is none, but lbfgs trains dense layers alone; use --freeze backbone or another optimizer"
+            "freeze is {}, but lbfgs trains dense layers alone; use --freeze backbone or another optimizer",
+            self.freeze
         );
         Ok(Some(lbfgs))
     }

@@ -79,7 +79,8 @@ fn a_value_outside_its_range_is_told_the_range() {
         ("--schedule step", &["`step`", "`every`"]),
         ("--schedule plateau:factor=2", &["`factor` is 2", "between 0 and 1"]),
         ("--schedule cosine:warmup=500", &["`warmup` is 500", "less than the 1 steps of the run"]),
-        ("--freeze head", &["'head'", "--freeze", "backbone, none"]),
+        ("--freeze head", &["freeze is `head`", "backbone", "none", "stage7"]),
+        ("--drop-path 1", &["drop_path", "1.0"]),
         ("--on-bad-image ignore", &["'ignore'", "--on-bad-image", "fail, skip"]),
         ("--device gpu", &["gpu", "wgpu"]),
     ] {

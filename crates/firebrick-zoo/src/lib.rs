@@ -63,7 +63,7 @@ pub use sampling::{Finish, GenerateOptions, Generation, Sampling};
 pub use sequence_spec::{SequenceArchitecture, SequenceSpec, find_sequence, sequence_models};
 pub use table_package::{MlpSettings, TableManifest, TablePackage};
 pub use transformer::{GreedyDecoding, NormPlaces, Transformer, TransformerConfig};
-pub use weights::{Progress, load_pretrained, locate};
+pub use weights::{Progress, load_pretrained, load_pretrained_with, locate};
 
 /// The label of a token that does not count in a loss: transformers' and PyTorch's -100.
 pub const IGNORED_TOKEN: i64 = -100;
