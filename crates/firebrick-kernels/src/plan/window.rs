@@ -53,10 +53,13 @@ pub(crate) struct RowConv {
     padded: Option<Padded>,
 }
 
-/// The copy of some input rows with zeros around them, `[planes, rows, columns, values]`.
+/// The copy of some input rows with zeros around them, `[planes, rows, columns, values]`; or the rows themselves, where a kernel of one
+/// tap only skips some of their pixels.
 #[derive(Debug)]
 struct Padded {
     shape: ConvShape,
+    /// Whether the rows are copied.
+    copied: bool,
     /// Rows of a plane of the copy.
     rows: usize,
     /// Values of a row of the copy.
@@ -82,12 +85,14 @@ impl RowConv {
             return Self { conv: PackedConv::new(conv, window, lanes), shape, source, size, padded: None };
         }
         let (_, values) = source.planes();
+        let copied = !is_in_place(conv, source);
         let rows = (most_rows - 1) * shape.stride[0] + shape.kernel[0];
         let row = (source.size()[1] + shape.padding[1].iter().sum::<usize>()) * values;
         let window = match source {
             Source::Nhwc { .. } => Window::Nhwc { row },
-            Source::Blocked(_) => {
-                Window::Blocked { plane: rows * row, row, run: run_of(shape.in_channels, lanes) }
+            Source::Blocked(layout) => {
+                let plane = if copied { rows * row } else { layout.plane() };
+                Window::Blocked { plane, row, run: run_of(shape.in_channels, lanes) }
             }
         };
         let pixels = (0..most_rows * size[1]).map(|pixel| {
@@ -96,6 +101,7 @@ impl RowConv {
         });
         let padded = Padded {
             shape,
+            copied,
             rows,
             row,
             pixels: Pixels::new(pixels.collect()),
@@ -119,14 +125,14 @@ impl RowConv {
     pub(crate) fn scratch_per_row(conv: &FoldedConv, source: Source) -> usize {
         let (planes, values) = source.planes();
         let width = source.size()[1] + conv.shape.padding[1].iter().sum::<usize>();
-        match (conv.shape.is_pointwise(), source) {
-            (true, Source::Blocked(_)) => 0,
-            _ => planes * values * width * conv.shape.stride[0],
-        }
+        if is_in_place(conv, source) { 0 } else { planes * values * width * conv.shape.stride[0] }
     }
 
     pub(crate) fn scratch_len(&self) -> usize {
-        self.padded.as_ref().map_or(0, |padded| self.source.planes().0 * padded.rows * padded.row)
+        self.padded
+            .as_ref()
+            .filter(|padded| padded.copied)
+            .map_or(0, |padded| self.source.planes().0 * padded.rows * padded.row)
     }
 
     pub(crate) fn panels(&self) -> &[Panel] {
@@ -136,7 +142,7 @@ impl RowConv {
     /// Puts what the output rows `rows` need into `scratch`.
     pub(crate) fn prepare(&self, input: &[f32], rows: Range<usize>, scratch: &mut [f32]) {
         let Some(padded) = &self.padded else { return };
-        if rows.is_empty() {
+        if rows.is_empty() || !padded.copied {
             return;
         }
         let [height, width] = self.source.size();
@@ -201,7 +207,9 @@ impl RowConv {
     ) {
         let (left, addressing) = match (&self.padded, self.source) {
             (Some(padded), _) => {
-                (scratch, Addressing::Tables(&padded.pixels, scatter.unwrap_or(&padded.contiguous)))
+                let first = rows.start * padded.shape.stride[0] * padded.row;
+                let left = if padded.copied { scratch } else { &input[first..] };
+                (left, Addressing::Tables(&padded.pixels, scatter.unwrap_or(&padded.contiguous)))
             }
             (None, source) => {
                 let addressing = scatter.map_or(Addressing::Contiguous, Addressing::Scatter);
@@ -228,4 +236,10 @@ impl RowConv {
         // SAFETY: handed on to the caller.
         unsafe { product.run(simd) }
     }
+}
+
+/// Whether a convolution reads the source where it lies: it has one tap and no padding, and channels come in vectors.
+fn is_in_place(conv: &FoldedConv, source: Source) -> bool {
+    let ConvShape { kernel, padding, .. } = conv.shape;
+    matches!(source, Source::Blocked(_)) && kernel == [1, 1] && padding == [[0; 2]; 2]
 }
