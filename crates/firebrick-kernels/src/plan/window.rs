@@ -53,13 +53,13 @@ pub(crate) struct RowConv {
     padded: Option<Padded>,
 }
 
-/// The copy of some input rows with zeros around them, `[planes, rows, columns, values]`; or the rows themselves, where a kernel of one
-/// tap only skips some of their pixels.
+/// The copy of some input rows with zeros around them, `[planes, rows, columns, values]`; or of those of their pixels that a kernel of
+/// one tap visits.
 #[derive(Debug)]
 struct Padded {
     shape: ConvShape,
-    /// Whether the rows are copied.
-    copied: bool,
+    /// Whether only the pixels that are visited are copied.
+    gathered: bool,
     /// Rows of a plane of the copy.
     rows: usize,
     /// Values of a row of the copy.
@@ -85,23 +85,26 @@ impl RowConv {
             return Self { conv: PackedConv::new(conv, window, lanes), shape, source, size, padded: None };
         }
         let (_, values) = source.planes();
-        let copied = !is_in_place(conv, source);
-        let rows = (most_rows - 1) * shape.stride[0] + shape.kernel[0];
-        let row = (source.size()[1] + shape.padding[1].iter().sum::<usize>()) * values;
+        let gathered = is_gathered(conv, source);
+        let columns = source.size()[1] + shape.padding[1].iter().sum::<usize>();
+        let (rows, columns, stride) = match gathered {
+            true => (most_rows, size[1], [1, 1]),
+            false => ((most_rows - 1) * shape.stride[0] + shape.kernel[0], columns, shape.stride),
+        };
+        let row = columns * values;
         let window = match source {
             Source::Nhwc { .. } => Window::Nhwc { row },
-            Source::Blocked(layout) => {
-                let plane = if copied { rows * row } else { layout.plane() };
-                Window::Blocked { plane, row, run: run_of(shape.in_channels, lanes) }
+            Source::Blocked(_) => {
+                Window::Blocked { plane: rows * row, row, run: run_of(shape.in_channels, lanes) }
             }
         };
         let pixels = (0..most_rows * size[1]).map(|pixel| {
             let (y, x) = (pixel / size[1], pixel % size[1]);
-            (y * shape.stride[0] * row + x * shape.stride[1] * values) as u32
+            (y * stride[0] * row + x * stride[1] * values) as u32
         });
         let padded = Padded {
             shape,
-            copied,
+            gathered,
             rows,
             row,
             pixels: Pixels::new(pixels.collect()),
@@ -125,14 +128,15 @@ impl RowConv {
     pub(crate) fn scratch_per_row(conv: &FoldedConv, source: Source) -> usize {
         let (planes, values) = source.planes();
         let width = source.size()[1] + conv.shape.padding[1].iter().sum::<usize>();
-        if is_in_place(conv, source) { 0 } else { planes * values * width * conv.shape.stride[0] }
+        match (conv.shape.is_pointwise(), source) {
+            (true, Source::Blocked(_)) => 0,
+            _ if is_gathered(conv, source) => planes * values * width.div_ceil(conv.shape.stride[1]),
+            _ => planes * values * width * conv.shape.stride[0],
+        }
     }
 
     pub(crate) fn scratch_len(&self) -> usize {
-        self.padded
-            .as_ref()
-            .filter(|padded| padded.copied)
-            .map_or(0, |padded| self.source.planes().0 * padded.rows * padded.row)
+        self.padded.as_ref().map_or(0, |padded| self.source.planes().0 * padded.rows * padded.row)
     }
 
     pub(crate) fn panels(&self) -> &[Panel] {
@@ -142,11 +146,25 @@ impl RowConv {
     /// Puts what the output rows `rows` need into `scratch`.
     pub(crate) fn prepare(&self, input: &[f32], rows: Range<usize>, scratch: &mut [f32]) {
         let Some(padded) = &self.padded else { return };
-        if rows.is_empty() || !padded.copied {
+        if rows.is_empty() {
             return;
         }
         let [height, width] = self.source.size();
         let (planes, values) = self.source.planes();
+        if padded.gathered {
+            let stride = padded.shape.stride;
+            for plane in 0..planes {
+                let copy = &mut scratch[plane * padded.rows * padded.row..][..rows.len() * padded.row];
+                for (y, to) in rows.clone().zip(copy.chunks_exact_mut(padded.row)) {
+                    let from = &input[(plane * height + y * stride[0]) * width * values..][..width * values];
+                    let from = from.chunks_exact(values).step_by(stride[1]);
+                    for (to, from) in to.chunks_exact_mut(values).zip(from) {
+                        to.copy_from_slice(from);
+                    }
+                }
+            }
+            return;
+        }
         let [[top, _], [left, _]] = padded.shape.padding;
         let needed = (rows.len() - 1) * padded.shape.stride[0] + padded.shape.kernel[0];
         for plane in 0..planes {
@@ -207,9 +225,7 @@ impl RowConv {
     ) {
         let (left, addressing) = match (&self.padded, self.source) {
             (Some(padded), _) => {
-                let first = rows.start * padded.shape.stride[0] * padded.row;
-                let left = if padded.copied { scratch } else { &input[first..] };
-                (left, Addressing::Tables(&padded.pixels, scatter.unwrap_or(&padded.contiguous)))
+                (scratch, Addressing::Tables(&padded.pixels, scatter.unwrap_or(&padded.contiguous)))
             }
             (None, source) => {
                 let addressing = scatter.map_or(Addressing::Contiguous, Addressing::Scatter);
@@ -238,8 +254,9 @@ impl RowConv {
     }
 }
 
-/// Whether a convolution reads the source where it lies: it has one tap and no padding, and channels come in vectors.
-fn is_in_place(conv: &FoldedConv, source: Source) -> bool {
-    let ConvShape { kernel, padding, .. } = conv.shape;
-    matches!(source, Source::Blocked(_)) && kernel == [1, 1] && padding == [[0; 2]; 2]
+/// Whether a convolution visits single pixels and leaves others out, so that the former are copied side by side.
+fn is_gathered(conv: &FoldedConv, source: Source) -> bool {
+    let ConvShape { kernel, stride, padding, .. } = conv.shape;
+    let blocked = matches!(source, Source::Blocked(_));
+    blocked && kernel == [1, 1] && stride != [1, 1] && padding == [[0; 2]; 2]
 }
