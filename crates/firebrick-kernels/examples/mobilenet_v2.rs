@@ -12,7 +12,7 @@ mod convnet;
 mod figures;
 mod peers;
 
-use convnet::{Conv, Timing};
+use convnet::{Conv, Network, Timing};
 use figures::random;
 use firebrick_kernels::{Activation, Plan, PlanBuilder};
 use std::error::Error;
@@ -29,8 +29,7 @@ const STAGES: [(usize, usize, usize, usize); 7] = [
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let timing = Timing::from_arguments()?;
-    timing.run("MobileNetV2 1.0", "mobilenet_v2", &mobilenet_v2()?)
+    Timing::from_arguments()?.run(&[Network { name: "mobilenet_v2", plan: mobilenet_v2 }])
 }
 
 fn mobilenet_v2() -> Result<Plan, Box<dyn Error>> {

@@ -1,4 +1,4 @@
-//! Times ResNet-50 at 224x224 with random weights, alternating with other runtimes where they are installed.
+//! Times ResNet-50, or with `--model resnext50_32x4d` ResNeXt-50 32x4d, at 224x224 with random weights, alternating with other runtimes where they are installed.
 //!
 //!     cargo run --release -p firebrick-kernels --example resnet50 -- [--threads 2] [--repeats 20] [--batches 1,32] [--peers PYTHON] [--steps 5]
 //!
@@ -12,7 +12,7 @@ mod convnet;
 mod figures;
 mod peers;
 
-use convnet::{Conv, Timing};
+use convnet::{Conv, Network, Timing};
 use figures::random;
 use firebrick_kernels::{Activation, Plan, PlanBuilder, PoolParams};
 use std::error::Error;
@@ -21,11 +21,15 @@ use std::error::Error;
 const STAGES: [(usize, usize, usize); 4] = [(64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let timing = Timing::from_arguments()?;
-    timing.run("ResNet-50", "resnet50", &resnet50()?)
+    Timing::from_arguments()?.run(&[
+        Network { name: "resnet50", plan: || resnet50(1, 1) },
+        // 32 groups of 4 channels: table 1 of Xie et al. 2016.
+        Network { name: "resnext50_32x4d", plan: || resnet50(32, 2) },
+    ])
 }
 
-fn resnet50() -> Result<Plan, Box<dyn Error>> {
+/// With so many groups in the 3x3 convolutions, which are `widening` times as wide.
+fn resnet50(groups: usize, widening: usize) -> Result<Plan, Box<dyn Error>> {
     let relu = Activation::Relu;
     let mut builder = PlanBuilder::new([3, 224, 224]);
     let stem = Conv::new([3, 64], 7, 2, 1, relu);
@@ -34,6 +38,7 @@ fn resnet50() -> Result<Plan, Box<dyn Error>> {
     x = builder.max_pool(x, pool);
     let mut channels = 64;
     for (width, repeats, first_stride) in STAGES {
+        let inner = widening * width;
         for repeat in 0..repeats {
             let stride = if repeat == 0 { first_stride } else { 1 };
             let mut shortcut = x;
@@ -41,9 +46,9 @@ fn resnet50() -> Result<Plan, Box<dyn Error>> {
                 let conv = Conv::new([channels, 4 * width], 1, stride, 1, Activation::None);
                 shortcut = builder.conv(x, &conv.params(), None);
             }
-            x = builder.conv(x, &Conv::new([channels, width], 1, 1, 1, relu).params(), None);
-            x = builder.conv(x, &Conv::new([width, width], 3, stride, 1, relu).params(), None);
-            x = builder.conv(x, &Conv::new([width, 4 * width], 1, 1, 1, relu).params(), Some(shortcut));
+            x = builder.conv(x, &Conv::new([channels, inner], 1, 1, 1, relu).params(), None);
+            x = builder.conv(x, &Conv::new([inner, inner], 3, stride, groups, relu).params(), None);
+            x = builder.conv(x, &Conv::new([inner, 4 * width], 1, 1, 1, relu).params(), Some(shortcut));
             channels = 4 * width;
         }
     }

@@ -30,12 +30,13 @@ mod params;
 mod peak;
 mod plan;
 mod pool;
+mod pool_window;
 mod product;
 #[cfg(test)]
 mod reference;
 mod simd;
 mod team;
-mod window;
+mod winograd;
 
 pub use activation::Activation;
 pub use chain::{
@@ -51,4 +52,4 @@ pub use level::SimdLevel;
 pub use params::{BatchNormParams, ConvParams};
 pub use peak::multiply_add_peak;
 pub use plan::{Plan, PlanBuilder, StepTime, Value};
-pub use window::PoolParams;
+pub use pool_window::PoolParams;

@@ -1,7 +1,7 @@
 //! Pooling.
 
+use crate::pool_window::{PoolWindow, Pooling, Span};
 use crate::simd::Simd;
-use crate::window::{PoolWindow, Pooling, Span};
 
 /// Sums that run side by side, so that an addition need not wait for the one before.
 const SUMS: usize = 4;

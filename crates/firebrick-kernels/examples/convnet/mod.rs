@@ -48,6 +48,14 @@ impl Conv {
     }
 }
 
+/// A network that an example times.
+pub struct Network {
+    /// As torchvision or timm call it, for the peers.
+    pub name: &'static str,
+    /// Compiles it.
+    pub plan: fn() -> Result<Plan, Box<dyn Error>>,
+}
+
 /// What is asked for on the command line.
 pub struct Timing {
     threads: usize,
@@ -55,13 +63,15 @@ pub struct Timing {
     batches: Vec<usize>,
     peers: Option<String>,
     steps: usize,
+    model: Option<String>,
 }
 
 impl Timing {
     /// Reads the arguments and gives rayon its threads.
     pub fn from_arguments() -> Result<Self, Box<dyn Error>> {
         let mut arguments = std::env::args().skip(1);
-        let mut timing = Self { threads: 2, repeats: 20, batches: vec![1, 32], peers: None, steps: 0 };
+        let mut timing =
+            Self { threads: 2, repeats: 20, batches: vec![1, 32], peers: None, steps: 0, model: None };
         while let Some(name) = arguments.next() {
             let value = arguments.next().ok_or_else(|| format!("{name} needs a value"))?;
             match name.as_str() {
@@ -69,9 +79,10 @@ impl Timing {
                 "--repeats" => timing.repeats = value.parse()?,
                 "--batches" => timing.batches = value.split(',').map(str::parse).collect::<Result<_, _>>()?,
                 "--peers" => timing.peers = Some(value),
+                "--model" => timing.model = Some(value),
                 "--steps" => timing.steps = value.parse()?,
                 _ => {
-                    let known = "--threads, --repeats, --batches, --peers, --steps";
+                    let known = "--threads, --repeats, --batches, --peers, --steps, --model";
                     return Err(format!("{name} is unknown; use {known}").into());
                 }
             }
@@ -80,11 +91,18 @@ impl Timing {
         Ok(timing)
     }
 
-    /// Times a plan in turns with the model `peer` of `peers/vision.py` and prints what came out.
-    pub fn run(&self, name: &str, peer: &str, plan: &Plan) -> Result<(), Box<dyn Error>> {
+    /// Times the network that is asked for, or the first, in turns with the peers and prints what came out.
+    pub fn run(&self, networks: &[Network]) -> Result<(), Box<dyn Error>> {
+        let asked = |network: &&Network| self.model.as_ref().is_none_or(|model| model == network.name);
+        let Some(network) = networks.iter().find(asked) else {
+            let names: Vec<_> = networks.iter().map(|network| network.name).collect();
+            return Err(format!("--model {:?} is unknown; use {}", self.model, names.join(", ")).into());
+        };
+        let plan = &(network.plan)()?;
+        let name = network.name;
         let threads = self.threads;
         let mut peers =
-            self.peers.as_ref().map(|python| Peers::start(python, "vision.py", peer, threads)).transpose()?;
+            self.peers.as_ref().map(|python| Peers::start(python, "vision.py", name, threads)).transpose()?;
         let gflop = 2.0 * plan.multiply_adds() as f64 / 1e9;
         let [channels, height, width] = plan.input_shape();
         println!(

@@ -4,8 +4,8 @@ use super::compile::compile;
 use super::node::{Block, Elementwise, Node, Operation, Value};
 use super::{Plan, Run};
 use crate::params::{ConvShape, FoldedConv, checked_length};
+use crate::pool_window::{PoolParams, PoolWindow, Pooling};
 use crate::simd::{Scalar, Simd};
-use crate::window::{PoolParams, PoolWindow, Pooling};
 use crate::{Activation, ConvParams, KernelError, SimdLevel};
 
 /// The most values that a tensor of one image may have: what 32-bit offsets reach, with room for filling up channels.

@@ -13,6 +13,7 @@ use super::pool::{ExportStep, GlobalAverageStep, ImportStep, PoolStep};
 use super::step::Step;
 use super::vector::VectorStep;
 use super::window::Source;
+use super::winograd::WinogradStep;
 use super::{Compiled, PlacedStep, Tail};
 use crate::layout::Blocked;
 use crate::params::FoldedConv;
@@ -258,9 +259,16 @@ impl<'n, S: Simd> Compiler<'n, S> {
         let (operand, source) = self.source(inputs[0]);
         let mut operands = vec![operand];
         operands.extend(residual.map(Operand::Tensor));
-        let step =
-            ConvStep::new(conv, source, [result.height, result.width], residual.is_some(), average, S::LANES);
-        (Box::new(step), operands, multiply_adds(conv, result))
+        let step: Box<dyn Step<S>> = match source {
+            Source::Blocked(input) if !average && WinogradStep::suits(conv, result) => {
+                Box::new(WinogradStep::new(conv, input, result, residual.is_some()))
+            }
+            _ => {
+                let size = [result.height, result.width];
+                Box::new(ConvStep::new(conv, source, size, residual.is_some(), average, S::LANES))
+            }
+        };
+        (step, operands, multiply_adds(conv, result))
     }
 
     fn block(

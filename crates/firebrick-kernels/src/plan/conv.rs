@@ -34,7 +34,10 @@ impl ConvStep {
         let [height, width] = size;
         let result = Blocked { channels: conv.shape.out_channels, height, width, lanes };
         let input_row = conv.shape.in_channels * source.size()[1] * conv.shape.stride[0];
-        let row = RowConv::scratch_per_row(conv, source).max(input_row) * size_of::<f32>();
+        let row = match RowConv::scratch_per_row(conv, source) {
+            0 => input_row,
+            copied => copied,
+        } * size_of::<f32>();
         let band = if average { height } else { (BAND_BYTES / row.max(1)).clamp(1, height) };
         Self { conv: RowConv::new(conv, source, size, band, lanes), result, band, residual, average }
     }

@@ -16,6 +16,7 @@ mod pool;
 mod step;
 mod vector;
 mod window;
+mod winograd;
 
 pub use builder::PlanBuilder;
 pub use node::Value;

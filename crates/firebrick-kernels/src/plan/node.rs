@@ -2,7 +2,7 @@
 
 use crate::Activation;
 use crate::params::FoldedConv;
-use crate::window::PoolWindow;
+use crate::pool_window::PoolWindow;
 
 /// A value of the graph that a [`PlanBuilder`](crate::PlanBuilder) collects: what an operation results in, or the input.
 ///

@@ -3,8 +3,8 @@
 use super::step::{Image, Step, Task};
 use crate::layout::Blocked;
 use crate::pool::{average, pool_row};
+use crate::pool_window::PoolWindow;
 use crate::simd::Simd;
-use crate::window::PoolWindow;
 
 /// The maximum or average under windows.
 #[derive(Debug)]

@@ -1005,3 +1005,81 @@ proptest! {
         network.check(2).map_err(TestCaseError::fail)?;
     }
 }
+
+#[test]
+fn agrees_with_the_reference_in_winograds_form() {
+    // in, out, height and width, padding: single tiles at the edges, one block and several, planes shared out and not.
+    type Case = ([usize; 2], [usize; 2], [[usize; 2]; 2]);
+    let cases: [Case; 6] = [
+        ([16, 16], [13, 14], [[1, 1], [1, 1]]),
+        ([40, 24], [17, 9], [[1, 1], [1, 1]]),
+        ([17, 33], [22, 31], [[0, 0], [0, 0]]),
+        ([16, 20], [12, 40], [[2, 1], [0, 2]]),
+        ([24, 16], [50, 47], [[1, 1], [1, 1]]),
+        ([150, 130], [29, 30], [[1, 1], [1, 1]]),
+    ];
+    for ([inputs, outputs], [height, width], padding) in cases {
+        let mut numbers = Numbers(8);
+        let numbers = &mut numbers;
+        for residual in [false, true] {
+            let mut network = Network::graph([3, height, width]);
+            let x = network.add(TestLayer::Conv(Conv::new(numbers, 3, inputs, [1, 1], 1)), &[0]);
+            let conv = Conv::new(numbers, inputs, outputs, [3, 3], 1).padding(padding);
+            let same = Conv { stride: [1, 1], activation: Activation::None, ..conv.clone() };
+            let y = if residual {
+                // Another convolution of the same size makes what is added.
+                let other = Conv::new(numbers, 3, outputs, [3, 3], 1).padding(padding);
+                let other = network.add(TestLayer::Conv(other), &[0]);
+                network.add(TestLayer::Conv(same.activation(Activation::Silu)), &[x, other])
+            } else {
+                network.add(TestLayer::Conv(same.activation(Activation::Relu)), &[x])
+            };
+            network.outputs = vec![y];
+            let plan = network.builder().build().unwrap();
+            let steps = plan.step_times(&Numbers(1).take(3 * height * width));
+            assert!(steps.iter().any(|step| step.name.contains("winograd")), "{steps:?}");
+            network.check(2).unwrap_or_else(|error| {
+                panic!("{inputs} -> {outputs} at {height}x{width}, residual {residual}: {error}")
+            });
+        }
+    }
+}
+
+#[test]
+fn winograds_form_is_within_its_promise_of_the_exact_result() {
+    let mut numbers = Numbers(12);
+    let numbers = &mut numbers;
+    let layers = vec![
+        TestLayer::Conv(Conv::new(numbers, 3, 192, [1, 1], 1)),
+        TestLayer::Conv(Conv::new(numbers, 192, 64, [3, 3], 1)),
+    ];
+    let network = Network::new([3, 16, 16], layers);
+    let image = Numbers(3).take(3 * 16 * 16);
+    let expected = network.reference(&image);
+    let largest = expected.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
+    for (name, plan) in network.plans() {
+        let errors = plan.run(&image, 1).into_iter().zip(&expected);
+        let error = errors.map(|(actual, expected)| (f64::from(actual) - expected).abs()).fold(0.0, f64::max);
+        assert!(error < 1e-5 * largest, "{name}: {error} of {largest}");
+    }
+}
+
+#[test]
+fn agrees_with_the_reference_for_groups_of_any_width() {
+    // groups, inputs and outputs of a group: of ResNeXt, RegNet, and between.
+    for [groups, inputs, outputs] in
+        [[32, 4, 4], [16, 8, 8], [3, 24, 24], [2, 56, 56], [5, 16, 16], [7, 3, 11], [20, 1, 3]]
+    {
+        for (kernel, stride) in [(3, 1), (3, 2), (1, 2)] {
+            let mut numbers = Numbers(4);
+            let numbers = &mut numbers;
+            let channels = groups * inputs;
+            let conv = Conv::new(numbers, channels, groups * outputs, [kernel; 2], groups).stride(stride);
+            let layers =
+                vec![TestLayer::Conv(Conv::new(numbers, 3, channels, [1, 1], 1)), TestLayer::Conv(conv)];
+            Network::new([3, 7, 10], layers).check(1).unwrap_or_else(|error| {
+                panic!("{groups} groups of {inputs} -> {outputs}, kernel {kernel}, stride {stride}: {error}")
+            });
+        }
+    }
+}
