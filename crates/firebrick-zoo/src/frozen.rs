@@ -11,7 +11,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use firebrick_kernels::{BatchNormParams, ConvParams, KernelError, Plan, PlanBuilder};
 use firebrick_nn::ConvNormAct;
 
-use crate::graph::{Op, Residue, Step};
+use crate::graph::{Op, Residue, Shape, Step};
 use crate::{Backbone, Layer, ZooError};
 
 /// A backbone in evaluation mode, followed by global average pooling. Cloning one copies no weights.
@@ -48,6 +48,7 @@ impl Backbone {
     /// The plan, where the kernels have everything.
     fn plan(&self, [height, width]: [usize; 2]) -> Option<Result<Plan, KernelError>> {
         let nodes = self.graph().nodes();
+        let shapes = self.graph().shapes([height, width]).ok()?;
         let mut builder = PlanBuilder::new([self.graph().channels(), height, width]);
         for step in self.steps() {
             match step {
@@ -62,7 +63,15 @@ impl Backbone {
                     if blocks.iter().any(|block| block.activation.fused().is_none()) {
                         return None;
                     }
-                    let stored: Vec<Stored> = blocks.iter().map(|block| Stored::of(block)).collect();
+                    let size = |node: usize| match shapes[nodes[node].inputs[0].0] {
+                        Shape::Map([_, height, width]) => [height, width],
+                        other => unreachable!("a convolution with BatchNorm reads a map, not {other:?}"),
+                    };
+                    let stored: Vec<Stored> = convs
+                        .iter()
+                        .zip(blocks)
+                        .map(|(&node, block)| Stored::of(block, size(node)))
+                        .collect();
                     let params: Vec<ConvParams> = stored.iter().map(Stored::params).collect();
                     match (params.as_slice(), residue) {
                         ([expand, depthwise, project], Residue::Input) => {
@@ -156,27 +165,31 @@ pub(crate) fn is_cpu(device: &Device) -> bool {
 /// A [`ConvNormAct`] read back from its device.
 struct Stored<'a> {
     block: &'a ConvNormAct,
+    /// Height and width of what it reads.
+    size: [usize; 2],
     shape: [usize; 4],
     weight: Vec<f32>,
+    bias: Option<Vec<f32>>,
     norm: [Vec<f32>; 4],
 }
 
 impl<'a> Stored<'a> {
-    fn of(block: &'a ConvNormAct) -> Self {
+    fn of(block: &'a ConvNormAct, size: [usize; 2]) -> Self {
         let weight = block.conv.weight.val();
         let BatchNorm { gamma, beta, running_mean, running_var, .. } = &block.norm;
         let norm = [gamma.val(), beta.val(), running_mean.value(), running_var.value()];
-        Self { block, shape: weight.dims(), weight: values(weight), norm: norm.map(values) }
+        let bias = block.conv.bias.as_ref().map(|bias| values(bias.val()));
+        Self { block, size, shape: weight.dims(), weight: values(weight), bias, norm: norm.map(values) }
     }
 
     fn params(&self) -> ConvParams<'_> {
         let [out_channels, group_in, height, width] = self.shape;
         let [gamma, beta, mean, var] = &self.norm;
         let conv = &self.block.conv;
-        let padding = self.block.padding.resolve([1, 1], [height, width], conv.stride);
+        let padding = self.block.padding.resolve(self.size, [height, width], conv.stride);
         ConvParams {
             weight: &self.weight,
-            bias: None,
+            bias: self.bias.as_deref(),
             norm: Some(BatchNormParams { gamma, beta, mean, var, epsilon: self.block.norm.epsilon as f32 }),
             out_channels,
             in_channels: group_in * conv.groups,
