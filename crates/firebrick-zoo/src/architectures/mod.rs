@@ -19,12 +19,14 @@ macro_rules! torchvision {
 mod alexnet;
 mod mobilenet_v2;
 mod resnet;
+mod vgg;
 
 use crate::ModelSpec;
 
 /// The tables of all families.
 pub(crate) static FAMILIES: &[&[ModelSpec]] = &[
     alexnet::MODELS,
+    vgg::MODELS,
     resnet::MODELS,
     mobilenet_v2::MODELS,
 ];
