@@ -19,6 +19,7 @@ macro_rules! torchvision {
 mod alexnet;
 mod mobilenet_v2;
 mod resnet;
+mod squeezenet;
 mod vgg;
 
 use crate::ModelSpec;
@@ -27,6 +28,7 @@ use crate::ModelSpec;
 pub(crate) static FAMILIES: &[&[ModelSpec]] = &[
     alexnet::MODELS,
     vgg::MODELS,
+    squeezenet::MODELS,
     resnet::MODELS,
     mobilenet_v2::MODELS,
 ];
