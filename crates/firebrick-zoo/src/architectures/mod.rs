@@ -17,6 +17,7 @@ macro_rules! torchvision {
 }
 
 mod alexnet;
+mod googlenet;
 mod mobilenet_v2;
 mod resnet;
 mod squeezenet;
@@ -29,6 +30,7 @@ pub(crate) static FAMILIES: &[&[ModelSpec]] = &[
     alexnet::MODELS,
     vgg::MODELS,
     squeezenet::MODELS,
+    googlenet::MODELS,
     resnet::MODELS,
     mobilenet_v2::MODELS,
 ];
