@@ -18,6 +18,7 @@ macro_rules! torchvision {
 
 mod alexnet;
 mod googlenet;
+mod inception_v3;
 mod mobilenet_v2;
 mod resnet;
 mod squeezenet;
@@ -31,6 +32,7 @@ pub(crate) static FAMILIES: &[&[ModelSpec]] = &[
     vgg::MODELS,
     squeezenet::MODELS,
     googlenet::MODELS,
+    inception_v3::MODELS,
     resnet::MODELS,
     mobilenet_v2::MODELS,
 ];
