@@ -17,6 +17,7 @@ macro_rules! torchvision {
 }
 
 mod alexnet;
+mod densenet;
 mod googlenet;
 mod inception_v3;
 mod mobilenet_v2;
@@ -34,6 +35,7 @@ pub(crate) static FAMILIES: &[&[ModelSpec]] = &[
     googlenet::MODELS,
     inception_v3::MODELS,
     resnet::MODELS,
+    densenet::MODELS,
     mobilenet_v2::MODELS,
 ];
 
