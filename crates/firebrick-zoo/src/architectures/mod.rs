@@ -20,6 +20,7 @@ mod alexnet;
 mod densenet;
 mod googlenet;
 mod inception_v3;
+mod mobilenet_v1;
 mod mobilenet_v2;
 mod resnet;
 mod squeezenet;
@@ -36,6 +37,7 @@ pub(crate) static FAMILIES: &[&[ModelSpec]] = &[
     inception_v3::MODELS,
     resnet::MODELS,
     densenet::MODELS,
+    mobilenet_v1::MODELS,
     mobilenet_v2::MODELS,
 ];
 
