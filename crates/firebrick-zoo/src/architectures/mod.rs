@@ -22,6 +22,7 @@ mod googlenet;
 mod inception_v3;
 mod mobilenet_v1;
 mod mobilenet_v2;
+mod mobilenet_v3;
 mod resnet;
 mod squeezenet;
 mod vgg;
@@ -39,6 +40,7 @@ pub(crate) static FAMILIES: &[&[ModelSpec]] = &[
     densenet::MODELS,
     mobilenet_v1::MODELS,
     mobilenet_v2::MODELS,
+    mobilenet_v3::MODELS,
 ];
 
 /// The nearest multiple of `divisor` that is at least 90 % of `channels`: how the MobileNets and EfficientNets round widths.
