@@ -18,6 +18,7 @@ macro_rules! torchvision {
 
 mod alexnet;
 mod densenet;
+mod efficientnet;
 mod googlenet;
 mod inception_v3;
 mod mobilenet_v1;
@@ -41,6 +42,7 @@ pub(crate) static FAMILIES: &[&[ModelSpec]] = &[
     mobilenet_v1::MODELS,
     mobilenet_v2::MODELS,
     mobilenet_v3::MODELS,
+    efficientnet::MODELS,
 ];
 
 /// The nearest multiple of `divisor` that is at least 90 % of `channels`: how the MobileNets and EfficientNets round widths.
