@@ -19,6 +19,7 @@ macro_rules! torchvision {
 mod alexnet;
 mod densenet;
 mod efficientnet;
+mod efficientnet_v2;
 mod googlenet;
 mod inception_v3;
 mod mobilenet_v1;
@@ -43,6 +44,7 @@ pub(crate) static FAMILIES: &[&[ModelSpec]] = &[
     mobilenet_v2::MODELS,
     mobilenet_v3::MODELS,
     efficientnet::MODELS,
+    efficientnet_v2::MODELS,
 ];
 
 /// The nearest multiple of `divisor` that is at least 90 % of `channels`: how the MobileNets and EfficientNets round widths.
