@@ -19,6 +19,7 @@ macro_rules! torchvision {
 mod alexnet;
 mod densenet;
 mod efficientnet;
+mod efficientnet_lite;
 mod efficientnet_v2;
 mod googlenet;
 mod inception_v3;
@@ -45,6 +46,7 @@ pub(crate) static FAMILIES: &[&[ModelSpec]] = &[
     mobilenet_v3::MODELS,
     efficientnet::MODELS,
     efficientnet_v2::MODELS,
+    efficientnet_lite::MODELS,
 ];
 
 /// The nearest multiple of `divisor` that is at least 90 % of `channels`: how the MobileNets and EfficientNets round widths.
