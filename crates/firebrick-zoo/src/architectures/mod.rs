@@ -26,6 +26,7 @@ mod inception_v3;
 mod mobilenet_v1;
 mod mobilenet_v2;
 mod mobilenet_v3;
+mod regnet;
 mod resnet;
 mod squeezenet;
 mod vgg;
@@ -47,6 +48,7 @@ pub(crate) static FAMILIES: &[&[ModelSpec]] = &[
     efficientnet::MODELS,
     efficientnet_v2::MODELS,
     efficientnet_lite::MODELS,
+    regnet::MODELS,
 ];
 
 /// The nearest multiple of `divisor` that is at least 90 % of `channels`: how the MobileNets and EfficientNets round widths.
