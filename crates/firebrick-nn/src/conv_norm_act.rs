@@ -320,6 +320,8 @@ impl ConvNormAct {
         let [height, width] =
             self.padding.output([input[1], input[2]], kernel, self.conv.stride).unwrap_or([0, 0]);
         let weights = (out * group_in * kernel_height * kernel_width) as u64;
+        // Of the norm, and the bias.
+        let values_a_channel = if self.conv.bias.is_some() { 3 } else { 2 };
         let depthwise = self.conv.groups == input[0] && self.conv.groups > 1;
         let activation = match self.activation {
             Activation::None => String::new(),
@@ -332,7 +334,7 @@ impl ConvNormAct {
                 if depthwise { "Depthwise" } else { "" }
             ),
             output: vec![out, height, width],
-            parameters: weights + if self.conv.bias.is_some() { 3 } else { 2 } * out as u64,
+            parameters: weights + values_a_channel * out as u64,
             multiply_adds: weights * (height * width) as u64,
         });
         [out, height, width]

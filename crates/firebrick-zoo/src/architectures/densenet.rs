@@ -1,6 +1,7 @@
 //! DenseNet: every layer reads all layers before it. Huang et al. 2017, arXiv:1608.06993, table 1.
 //!
-//! Layer for layer torchvision's, whose checkpoints they read.
+//! Layer for layer torchvision's, whose checkpoints they read. The dropout that the paper has for small sets without augmentation is left
+//! out.
 
 use firebrick_autodiff::CountPadding;
 use firebrick_nn::Activation;
@@ -46,7 +47,6 @@ fn densenet(options: &BuildOptions, config: &Config) -> Graph {
             let narrow = Conv::new(format!("{name}.conv1"), channels, wide, 1).norm(format!("{name}.norm2"));
             let y = b.conv(y, narrow.activation(relu));
             let y = b.conv(y, Conv::new(format!("{name}.conv2"), wide, config.growth, 3));
-            let y = b.dropout(y, options.dropout);
             x = b.concat(&[x, y]);
             channels += config.growth;
         }

@@ -100,7 +100,7 @@ fn bottleneck(
     b.conv_add(y, shortcut, conv("f.c", width, 1).activation(relu))
 }
 
-/// timm counts blocks from one and names layers by what they are.
+/// timm counts blocks from one and names layers by what they are. Its X 400 MF, Y 800 MF and Y 8 GF have other widths.
 const TIMM: &[Alias] = &[Alias { framework: "timm", name: timm }];
 
 fn timm(name: &str) -> Option<String> {
@@ -161,13 +161,16 @@ const fn spec(
 }
 
 pub(crate) static MODELS: &[ModelSpec] = &[
-    spec(
-        "regnet_x_400mf",
-        |o| regnet(o, &x(22, 24.0, 24.48, 2.54, 16)),
-        5_495_976,
-        0.414,
-        &[torchvision!("regnet_x_400mf", "62229a5f", 22_290_105, 74.864, resize: 232)],
-    ),
+    ModelSpec {
+        aliases: &[],
+        ..spec(
+            "regnet_x_400mf",
+            |o| regnet(o, &x(22, 24.0, 24.48, 2.54, 16)),
+            5_495_976,
+            0.414,
+            &[torchvision!("regnet_x_400mf", "62229a5f", 22_290_105, 74.864, resize: 232)],
+        )
+    },
     spec(
         "regnet_x_800mf",
         |o| regnet(o, &x(16, 56.0, 35.73, 2.28, 16)),
@@ -217,13 +220,16 @@ pub(crate) static MODELS: &[ModelSpec] = &[
         0.402,
         &[torchvision!("regnet_y_400mf", "e6988f5f", 17_622_893, 75.804, resize: 232)],
     ),
-    spec(
-        "regnet_y_800mf",
-        |o| regnet(o, &y(14, 56.0, 38.84, 2.4, 16)),
-        6_432_512,
-        0.834,
-        &[torchvision!("regnet_y_800mf", "58fc7688", 25_977_947, 78.828, resize: 232)],
-    ),
+    ModelSpec {
+        aliases: &[],
+        ..spec(
+            "regnet_y_800mf",
+            |o| regnet(o, &y(14, 56.0, 38.84, 2.4, 16)),
+            6_432_512,
+            0.834,
+            &[torchvision!("regnet_y_800mf", "58fc7688", 25_977_947, 78.828, resize: 232)],
+        )
+    },
     spec(
         "regnet_y_1_6gf",
         |o| regnet(o, &y(27, 48.0, 20.71, 2.65, 24)),
@@ -238,13 +244,16 @@ pub(crate) static MODELS: &[ModelSpec] = &[
         3.176,
         &[torchvision!("regnet_y_3_2gf", "9180c971", 78_189_691, 81.982, resize: 232)],
     ),
-    spec(
-        "regnet_y_8gf",
-        |o| regnet(o, &y(17, 192.0, 76.82, 2.19, 56)),
-        39_381_472,
-        8.473,
-        &[torchvision!("regnet_y_8gf", "dc2b1b54", 158_021_977, 82.828, resize: 232)],
-    ),
+    ModelSpec {
+        aliases: &[],
+        ..spec(
+            "regnet_y_8gf",
+            |o| regnet(o, &y(17, 192.0, 76.82, 2.19, 56)),
+            39_381_472,
+            8.473,
+            &[torchvision!("regnet_y_8gf", "dc2b1b54", 158_021_977, 82.828, resize: 232)],
+        )
+    },
     spec(
         "regnet_y_16gf",
         |o| regnet(o, &y(18, 200.0, 106.23, 2.48, 112)),
