@@ -71,6 +71,7 @@ pub struct ConvNormActConfig {
     stride: [usize; 2],
     padding: Padding,
     groups: usize,
+    bias: bool,
     activation: Activation,
     norm_epsilon: f64,
     norm_momentum: f64,
@@ -89,6 +90,7 @@ impl ConvNormActConfig {
             stride: [1; 2],
             padding: Padding::half([kernel; 2]),
             groups: 1,
+            bias: false,
             activation: Activation::None,
             norm_epsilon: 1e-5,
             norm_momentum: 0.1,
@@ -139,6 +141,13 @@ impl ConvNormActConfig {
         self
     }
 
+    /// Gives the convolution a bias, zero at first, as torchvision's VGG has it before its norms. The norm takes it away again: it only
+    /// moves the running mean, its gradient is zero and none is computed.
+    pub fn with_bias(mut self) -> Self {
+        self.bias = true;
+        self
+    }
+
     /// Sets the activation.
     pub fn with_activation(mut self, activation: Activation) -> Self {
         self.activation = activation;
@@ -158,6 +167,7 @@ impl ConvNormActConfig {
             .with_padding(self.padding.for_burn())
             .with_bias(false)
             .init(device);
+        conv.bias = self.bias.then(|| Initializer::Zeros.init([self.channels_out], 1, 1, seed, device));
         let area = self.kernel[0] * self.kernel[1];
         let (group_in, group_out) = (self.channels_in / self.groups, self.channels_out / self.groups);
         conv.weight = self.initializer.init(
@@ -176,7 +186,7 @@ impl ConvNormActConfig {
     }
 }
 
-/// Convolution without bias, BatchNorm (Ioffe & Szegedy 2015, arXiv:1502.03167), activation.
+/// Convolution, as a rule without bias, BatchNorm (Ioffe & Szegedy 2015, arXiv:1502.03167), activation.
 #[derive(Module, Debug)]
 pub struct ConvNormAct {
     /// The convolution, weights `[out, in / groups, kernel, kernel]`.
@@ -289,6 +299,11 @@ impl ConvNormAct {
 
     /// Moves the running statistics towards the batch's.
     fn observe(&self, ChainMoments { mean, variance, count }: ChainMoments) {
+        // The chain computes without the bias, which the norm would take away: what is left of it is a shift of the mean.
+        let mean = match &self.conv.bias {
+            Some(bias) => mean + bias.val().detach(),
+            None => mean,
+        };
         let BatchNorm { running_mean, running_var, momentum, .. } = &self.norm;
         let unbiased = count as f64 / (count.max(2) - 1) as f64;
         for (running, newest) in [(running_mean, mean), (running_var, variance * unbiased)] {
@@ -305,6 +320,8 @@ impl ConvNormAct {
         let [height, width] =
             self.padding.output([input[1], input[2]], kernel, self.conv.stride).unwrap_or([0, 0]);
         let weights = (out * group_in * kernel_height * kernel_width) as u64;
+        // Of the norm, and the bias.
+        let values_a_channel = if self.conv.bias.is_some() { 3 } else { 2 };
         let depthwise = self.conv.groups == input[0] && self.conv.groups > 1;
         let activation = match self.activation {
             Activation::None => String::new(),
@@ -317,7 +334,7 @@ impl ConvNormAct {
                 if depthwise { "Depthwise" } else { "" }
             ),
             output: vec![out, height, width],
-            parameters: weights + 2 * out as u64,
+            parameters: weights + values_a_channel * out as u64,
             multiply_adds: weights * (height * width) as u64,
         });
         [out, height, width]
@@ -353,6 +370,30 @@ mod tests {
         assert_eq!(rows[0].parameters, 6 * 9 + 12);
         assert_eq!(rows[0].multiply_adds, 6 * 9 * 70);
         assert!(rows[0].kind.starts_with("Depthwise"), "{}", rows[0].kind);
+    }
+
+    #[test]
+    fn a_bias_before_the_norm_moves_the_running_mean_and_nothing_else_in_training() {
+        #[allow(deprecated)]
+        let device = Device::ndarray().autodiff();
+        let config =
+            ConvNormActConfig::new(3, 4, 3).with_norm_momentum(1.0).with_activation(Activation::Relu);
+        let plain = config.init(5, &device);
+        let mut biased = config.with_bias().init(5, &device);
+        let bias = Tensor::<1>::from_floats([1.0, -2.0, 0.5, 3.0], &device);
+        biased.conv.bias = Some(burn::module::Param::from_tensor(bias.clone()));
+        device.seed(1);
+        let x = Tensor::<4>::random([2, 3, 5, 5], burn::tensor::Distribution::Default, &device);
+        let difference = |a: Tensor<4>, b: Tensor<4>| (a - b).abs().max().into_scalar::<f32>();
+        assert_eq!(difference(plain.forward(x.clone()), biased.forward(x.clone())), 0.0);
+        let means = [&plain, &biased].map(|block| block.norm.running_mean.value_sync());
+        let [without, with] = means.map(|mean| mean.inner());
+        assert!((with - without - bias.inner()).abs().max().into_scalar::<f32>() < 1e-6);
+        // So that the same comes out with the running statistics, where the convolution adds it.
+        let (plain, biased) = (plain.valid(), biased.valid());
+        let x = x.inner();
+        let scale = plain.forward(x.clone()).max().into_scalar::<f32>();
+        assert!(difference(plain.forward(x.clone()), biased.forward(x)) < 1e-5 * scale);
     }
 
     #[test]

@@ -14,12 +14,20 @@ pub struct HeadConfig {
     hidden: Vec<usize>,
     activation: Activation,
     dropout: f64,
+    over_pixels: bool,
 }
 
 impl HeadConfig {
     /// One dense layer from `features` to `classes`, no dropout.
     pub fn new(features: usize, classes: usize) -> Self {
-        Self { features, classes, hidden: Vec::new(), activation: Activation::Relu, dropout: 0.0 }
+        Self {
+            features,
+            classes,
+            hidden: Vec::new(),
+            activation: Activation::Relu,
+            dropout: 0.0,
+            over_pixels: false,
+        }
     }
 
     /// Puts dense layers of these widths, each followed by the activation, before the last one.
@@ -37,6 +45,13 @@ impl HeadConfig {
     /// Drops this share of the features while training (Srivastava et al. 2014); 0 by default.
     pub fn with_dropout(mut self, dropout: f64) -> Self {
         self.dropout = dropout;
+        self
+    }
+
+    /// Makes it a head over pixels, as SqueezeNet's: a row holds the features of one pixel after another, as many pixels as there are, each
+    /// goes through the layers and a ReLU, and the logits are their mean.
+    pub fn over_pixels(mut self) -> Self {
+        self.over_pixels = true;
         self
     }
 
@@ -70,6 +85,7 @@ impl HeadConfig {
             hidden,
             output,
             activation: self.activation,
+            over_pixels: self.over_pixels,
         }
     }
 }
@@ -86,10 +102,13 @@ pub struct ClassifierHead {
     /// After each hidden layer.
     #[module(skip)]
     pub activation: Activation,
+    /// Whether a row holds many pixels; see [`HeadConfig::over_pixels`].
+    #[module(skip)]
+    pub over_pixels: bool,
 }
 
 impl ClassifierHead {
-    /// Number of features of an input row.
+    /// Number of features of an input row, or of each pixel of one.
     pub fn features(&self) -> usize {
         self.hidden.first().unwrap_or(&self.output).weight.lazy_shape()[0]
     }
@@ -127,8 +146,21 @@ impl ClassifierHead {
 }
 
 impl Network<2> for ClassifierHead {
-    /// `[batch, features]` to `[batch, classes]`.
+    /// `[batch, features]` to `[batch, classes]`; over pixels, `[batch, pixels · features]`.
     fn forward(&self, inputs: Tensor<2>) -> Tensor<2> {
+        if self.over_pixels {
+            let [batch, length] = inputs.dims();
+            let (features, classes) = (self.features(), self.classes());
+            let pixels = length / features;
+            let each = Activation::Relu.forward(self.layers(inputs.reshape([batch * pixels, features])));
+            return each.reshape([batch, pixels, classes]).mean_dim(1).reshape([batch, classes]);
+        }
+        self.layers(inputs)
+    }
+}
+
+impl ClassifierHead {
+    fn layers(&self, inputs: Tensor<2>) -> Tensor<2> {
         let x = self.dropout.forward(inputs);
         let x = self.hidden.iter().fold(x, |x, layer| dense(layer, x, self.activation));
         dense(&self.output, x, Activation::None)
@@ -165,6 +197,19 @@ mod tests {
         assert_eq!(a, b);
         assert_ne!(a.0, a.1);
         assert_ne!(a.0, weights(&config.init(2, &device())).0);
+    }
+
+    #[test]
+    fn over_pixels_it_is_the_mean_of_what_is_positive_of_each() {
+        let config = HeadConfig::new(3, 2);
+        let (plain, over) = (config.init(4, &device()), config.clone().over_pixels().init(4, &device()));
+        let pixels = Tensor::<2>::from_floats([[1.0, -2.0, 0.5], [0.25, 3.0, -1.0]], &device());
+        let each = plain.forward(pixels.clone()).into_data().try_to_vec::<f32>().expect("f32");
+        let mean = over.forward(pixels.reshape([1, 6])).into_data().try_to_vec::<f32>().expect("f32");
+        for class in 0..2 {
+            let expected = (each[class].max(0.0) + each[2 + class].max(0.0)) / 2.0;
+            assert!((mean[class] - expected).abs() < 1e-6, "{mean:?}, of {each:?}");
+        }
     }
 
     #[test]

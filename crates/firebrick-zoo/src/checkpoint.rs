@@ -65,15 +65,21 @@ impl Checkpoint {
 
     /// Gives `model` these weights, all of them or none.
     ///
-    /// Names are the published ones (torchvision's), layouts PyTorch's. BatchNorm's `num_batches_tracked`
-    /// counts steps and is passed over.
+    /// Names are the published ones (torchvision's) or those of one of the model's aliases, layouts PyTorch's. BatchNorm's
+    /// `num_batches_tracked` counts steps and is passed over, as are auxiliary heads that the network does without.
     ///
     /// # Errors
     ///
     /// [`ZooError::Mismatch`] lists what is missing, extra and misshapen; [`ZooError::Unreadable`] if the
     /// file is shorter than its table says. The model is consumed, so that no half-loaded one is left.
     pub fn load_into(self, model: Classifier, name: &str) -> Result<Classifier, ZooError> {
-        self.load(model, name, Classifier::published_name)
+        let mut checkpoint = self;
+        checkpoint.tensors.retain(|tensor, _| !model.backbone.graph().passes_over(tensor));
+        let alias = model.alias_of(name, |tensor| checkpoint.tensors.contains_key(tensor));
+        checkpoint.load(model, name, |model, path| {
+            let published = model.published_name(path)?;
+            Some(alias.map_or_else(|| published.clone(), |alias| alias.of(&published)))
+        })
     }
 
     /// Gives a BERT encoder these weights, all of them or none.
@@ -136,7 +142,14 @@ impl Checkpoint {
         let mut wanted = Vec::with_capacity(expected.len());
         for parameter in expected {
             let published = published_name(&model, &parameter.name).unwrap_or_else(|| parameter.name.clone());
-            match self.tensors.remove(&published) {
+            let found = self.tensors.remove(&published).map(|mut found| {
+                // A dense layer may be published as a convolution of one pixel.
+                if without_ones(&found.shape) == without_ones(&parameter.shape) {
+                    found.shape = parameter.shape.clone();
+                }
+                found
+            });
+            match found {
                 None => mismatch.missing.push(published),
                 Some(found) if found.shape != parameter.shape => mismatch.misshapen.push(Misshapen {
                     name: published,
@@ -166,6 +179,12 @@ impl Checkpoint {
         debug_assert!(result.missing.is_empty(), "{:?}", result.missing);
         Ok(model)
     }
+}
+
+/// A shape without the ones at its end.
+fn without_ones(shape: &[usize]) -> &[usize] {
+    let kept = shape.iter().rposition(|&length| length != 1).map_or(0, |last| last + 1);
+    &shape[..kept]
 }
 
 /// Python types that checkpoints hold beside numbers and text. PyTorch's own loader takes these and few others

@@ -5,7 +5,7 @@ use burn::store::{BurnToPyTorchAdapter, ModuleSnapshot};
 use burn::tensor::{Device, Tensor};
 use firebrick_nn::{ClassifierHead, HeadConfig, LayerSummary, Network, seed_of};
 
-use crate::{Backbone, BuildOptions, ModelSpec, ZooError};
+use crate::{Alias, Backbone, BuildOptions, ModelSpec, ZooError, models};
 
 /// What of a model its spec leaves open.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,16 +59,17 @@ impl CreateOptions {
 /// If the options ask for no classes, no channels or an empty hidden layer.
 pub fn create(spec: &ModelSpec, options: &CreateOptions, device: &Device) -> Classifier {
     let backbone = spec.graph(&options.build(spec)).init(options.seed, device);
-    let head = head(backbone.features(), options, device);
+    let head = head(&backbone, options, device);
     Classifier { backbone, head }
 }
 
-fn head(features: usize, options: &CreateOptions, device: &Device) -> ClassifierHead {
-    HeadConfig::new(features, options.classes)
+fn head(backbone: &Backbone, options: &CreateOptions, device: &Device) -> ClassifierHead {
+    let config = HeadConfig::new(backbone.features(), options.classes)
         .with_hidden(options.hidden.clone())
-        .with_dropout(options.dropout)
-        // Far from the backbone's parameters, which count from 1.
-        .init(seed_of(options.seed, u64::MAX), device)
+        .with_dropout(options.dropout);
+    let config = if backbone.graph().head_over_pixels() { config.over_pixels() } else { config };
+    // Far from the backbone's parameters, which count from 1.
+    config.init(seed_of(options.seed, u64::MAX), device)
 }
 
 /// A backbone and a head.
@@ -93,8 +94,8 @@ impl Classifier {
 
     /// The same backbone with a new head of the options' classes, hidden layers and dropout.
     pub fn reset_head(self, options: &CreateOptions, device: &Device) -> Self {
-        let features = self.head.features();
-        Self { backbone: self.backbone, head: head(features, options, device) }
+        let head = head(&self.backbone, options, device);
+        Self { backbone: self.backbone, head }
     }
 
     /// A row a layer for one image of `[height, width]` pixels.
@@ -107,7 +108,12 @@ impl Classifier {
         for row in &mut rows {
             row.name.insert_str(0, "backbone.");
         }
+        let before = rows.len();
         self.head.summarize("head", &mut rows);
+        if self.head.over_pixels {
+            let [_, height, width] = self.backbone.map_shape(input_size.map(|side| side as usize))?;
+            rows[before..].iter_mut().for_each(|row| row.multiply_adds *= (height * width) as u64);
+        }
         Ok(rows)
     }
 
@@ -115,7 +121,26 @@ impl Classifier {
     pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
         let tensors = self.collect(None, Some(Box::new(BurnToPyTorchAdapter)), true);
         let named = |path: &str| self.published_name(path).unwrap_or_else(|| path.to_owned());
-        tensors.iter().map(|tensor| (named(&tensor.name), tensor.shape.to_vec())).collect()
+        let shape = |path: &str, shape: &[usize]| match shape {
+            // The dense layers of a head over pixels are published as convolutions.
+            [outputs, inputs] if self.head.over_pixels && path.starts_with("head.") => {
+                vec![*outputs, *inputs, 1, 1]
+            }
+            shape => shape.to_vec(),
+        };
+        tensors.iter().map(|tensor| (named(&tensor.name), shape(&tensor.name, &tensor.shape))).collect()
+    }
+
+    /// Which framework's names a file of a model of this name has: none if they are the published ones, which come first, or nobody's.
+    pub(crate) fn alias_of(&self, model: &str, has: impl Fn(&str) -> bool) -> Option<Alias> {
+        let names: Vec<String> = self.tensors().into_iter().map(|(name, _)| name).collect();
+        if names.iter().all(|name| has(name)) {
+            return None;
+        }
+        let aliases = models().find(|spec| spec.name == model)?.aliases.iter();
+        let found = |alias: &Alias| names.iter().filter(|name| has(&alias.of(name))).count();
+        let published = names.iter().filter(|name| has(name)).count();
+        aliases.copied().max_by_key(found).filter(|alias| found(alias) > published)
     }
 
     /// The name of this model's tensor `path` in a checkpoint: the backbone's published names, and the head's. A head with hidden
@@ -137,12 +162,12 @@ impl Classifier {
                 if hidden == 0 {
                     return Some(format!("{published}.{leaf}"));
                 }
-                // `classifier.1` is the second of a `Sequential` already, `fc` becomes one.
-                let sequential = match published.rsplit_once('.') {
-                    Some((parent, place)) if place.parse::<usize>().is_ok() => parent,
-                    _ => published,
-                };
-                Some(format!("{sequential}.{}.{leaf}", 1 + 2 * index))
+                // `classifier.1` is in a `Sequential` already, `fc` becomes one.
+                let (sequential, first) = published
+                    .rsplit_once('.')
+                    .and_then(|(parent, place)| Some((parent, place.parse::<usize>().ok()?)))
+                    .unwrap_or((published, 1));
+                Some(format!("{sequential}.{}.{leaf}", first + 2 * index))
             }
             _ => None,
         }
@@ -159,7 +184,7 @@ impl Network<4> for Classifier {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{find, models};
+    use crate::find;
 
     #[allow(deprecated)]
     fn device() -> Device {

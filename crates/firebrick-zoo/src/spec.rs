@@ -55,6 +55,13 @@ pub struct Alias {
     pub name: fn(&str) -> Option<String>,
 }
 
+impl Alias {
+    /// The name there of the tensor with this published name; the same where the alias has none for it.
+    pub fn of(&self, published: &str) -> String {
+        (self.name)(published).unwrap_or_else(|| published.to_owned())
+    }
+}
+
 /// Published weights.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WeightsSpec {

@@ -13,7 +13,7 @@ use std::path::Path;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use firebrick_nn::Network;
-use firebrick_zoo::{Checkpoint, Classifier, CreateOptions, create, find};
+use firebrick_zoo::{Checkpoint, Classifier, CreateOptions, create, find, models};
 use sha2::{Digest, Sha256};
 
 /// Of the largest value: logits and gradients with running statistics.
@@ -24,9 +24,18 @@ const EVALUATION: f64 = 1e-4;
 const TRAINING: f64 = 2e-3;
 
 #[derive(serde::Deserialize)]
-struct Golden {
+struct Golden<T> {
     made_by: String,
-    models: BTreeMap<String, Model>,
+    models: BTreeMap<String, T>,
+}
+
+/// What is known of a model without computing anything.
+#[derive(serde::Deserialize)]
+struct Structure {
+    parameters: u64,
+    tensors: usize,
+    names_sha256: String,
+    aliases: BTreeMap<String, String>,
 }
 
 #[derive(serde::Deserialize)]
@@ -105,9 +114,19 @@ fn seeded(name: &str, device: &Device) -> Classifier {
     Checkpoint::read(&file).expect("readable").load_into(model, name).expect("its own names")
 }
 
-fn check(family: &str) {
+fn golden<T: serde::de::DeserializeOwned>(family: &str) -> Golden<T> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/goldens/models/{family}.json"));
-    let golden: Golden = serde_json::from_slice(&std::fs::read(path).expect("the golden")).expect("valid JSON");
+    serde_json::from_slice(&std::fs::read(path).expect("the golden")).expect("valid JSON")
+}
+
+/// The hash of names with shapes, in alphabetical order.
+fn digest(mut listed: Vec<String>) -> String {
+    listed.sort();
+    Sha256::digest(listed.join("\n")).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn check(family: &str) {
+    let golden: Golden<Model> = golden(family);
     let made_by = &golden.made_by;
     for (name, expected) in &golden.models {
         let device = device().autodiff();
@@ -116,8 +135,7 @@ fn check(family: &str) {
             model.tensors().iter().map(|(name, shape)| format!("{name} {shape:?}")).collect();
         listed.sort();
         assert_eq!(listed.len(), expected.tensors, "{name}: {made_by}");
-        let hash: String =
-            Sha256::digest(listed.join("\n")).iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = digest(listed.clone());
         assert_eq!(hash, expected.names_sha256, "{name}: {made_by}; our names: {listed:#?}");
         let rows = model.summarize(find(name).expect("in the zoo").input_size).expect("its own size");
         assert_eq!(rows.iter().map(|row| row.parameters).sum::<u64>(), expected.parameters, "{name}");
@@ -140,6 +158,139 @@ fn check(family: &str) {
             assert!(training < TRAINING, "{name} at {side}: {training:e}");
         }
     }
+}
+
+/// Families whose every member is in the golden, so that a new one is not forgotten.
+const WHOLE: &[&str] = &[
+    "AlexNet", "VGG", "SqueezeNet", "GoogLeNet", "Inception v3", "ResNet", "DenseNet", "MobileNet", "MobileNetV2", "MobileNetV3",
+    "EfficientNet", "EfficientNetV2", "EfficientNet-Lite", "RegNet",
+];
+
+#[test]
+fn every_member_has_the_frameworks_parameters_names_and_shapes() {
+    let golden: Golden<Structure> = golden("structure");
+    let made_by = &golden.made_by;
+    for spec in models().filter(|spec| WHOLE.contains(&spec.family)) {
+        assert!(golden.models.contains_key(spec.name), "{} is missing: {made_by}", spec.name);
+    }
+    for (name, expected) in &golden.models {
+        let spec = find(name).expect("in the zoo");
+        let tensors = create(spec, &CreateOptions::default(), &device()).tensors();
+        let named = |rename: &dyn Fn(&str) -> String| {
+            tensors.iter().map(|(name, shape)| format!("{} {shape:?}", rename(name))).collect::<Vec<_>>()
+        };
+        let listed = named(&str::to_owned);
+        assert_eq!(spec.parameters, expected.parameters, "{name}: {made_by}");
+        assert_eq!(listed.len(), expected.tensors, "{name}: {made_by}; our names: {listed:#?}");
+        assert_eq!(digest(listed.clone()), expected.names_sha256, "{name}: {made_by}; our names: {listed:#?}");
+        for alias in spec.aliases {
+            let listed = named(&|name| alias.of(name));
+            let expected = expected.aliases.get(alias.framework).expect("every alias is in the golden");
+            assert_eq!(&digest(listed.clone()), expected, "{name}: {made_by}; {}: {listed:#?}", alias.framework);
+        }
+    }
+}
+
+/// A checkpoint under other names is read as the same model.
+#[test]
+fn a_checkpoint_with_another_frameworks_names_gives_the_same_model() {
+    let device = device();
+    let (name, spec) = ("mobilenet_v2_0.35", find("mobilenet_v2_0.35").expect("in the zoo"));
+    let alias = spec.aliases.iter().find(|alias| alias.framework == "timm").expect("timm has it");
+    let model = create(spec, &CreateOptions { seed: 1, ..CreateOptions::default() }, &device);
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("timm.safetensors");
+    let tensors: Vec<_> = model.tensors().into_iter().map(|(name, shape)| (alias.of(&name), shape)).collect();
+    seeded_weights::write(&file, &tensors);
+    let loaded = Checkpoint::read(&file).expect("readable").load_into(model, name).expect("timm's names");
+    let stem = loaded.backbone.layer("features.0.0").expect("the first convolution");
+    let firebrick_zoo::Layer::ConvNormAct(stem) = stem else { panic!("a convolution with its norm, not {stem:?}") };
+    let expected = seeded_weights::values("conv_stem.weight", &[16, 3, 3, 3]);
+    assert_eq!(floats(stem.conv.weight.val()), expected);
+    // One name that is nobody's is told with the alias' other names.
+    let mut wrong = tensors.clone();
+    wrong[0].0 = "conv_stem.wait".to_owned();
+    seeded_weights::write(&file, &wrong);
+    let error = Checkpoint::read(&file).expect("readable").load_into(loaded, name).expect_err("a wrong name");
+    assert!(error.to_string().contains("conv_stem.weight (the file has conv_stem.wait)"), "{error}");
+}
+
+/// torchvision's files of GoogLeNet have the auxiliary heads, which are passed over; others are not.
+#[test]
+fn auxiliary_heads_of_a_checkpoint_are_passed_over_and_nothing_else() {
+    let device = device();
+    let model = create(find("googlenet").expect("in the zoo"), &CreateOptions::default(), &device);
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("googlenet.safetensors");
+    let mut tensors = model.tensors();
+    tensors.push(("aux1.fc1.weight".to_owned(), vec![4, 4]));
+    tensors.push(("aux2.conv.bn.bias".to_owned(), vec![4]));
+    seeded_weights::write(&file, &tensors);
+    let model = Checkpoint::read(&file).expect("readable").load_into(model, "googlenet").expect("passed over");
+    tensors.push(("aux3.fc1.weight".to_owned(), vec![4, 4]));
+    seeded_weights::write(&file, &tensors);
+    let error = Checkpoint::read(&file).expect("readable").load_into(model, "googlenet").expect_err("unknown");
+    assert!(error.to_string().contains("aux3.fc1.weight"), "{error}");
+}
+
+#[test]
+fn alexnet_is_torchvisions() {
+    check("alexnet");
+}
+
+#[test]
+fn vggs_are_torchvisions() {
+    check("vgg");
+}
+
+#[test]
+fn squeezenets_are_torchvisions() {
+    check("squeezenet");
+}
+
+#[test]
+fn googlenet_is_torchvisions() {
+    check("googlenet");
+}
+
+#[test]
+fn inception_v3_is_torchvisions() {
+    check("inception_v3");
+}
+
+#[test]
+fn densenets_are_torchvisions() {
+    check("densenet");
+}
+
+#[test]
+fn mobilenet_v1_is_timms() {
+    check("mobilenet_v1");
+}
+
+#[test]
+fn mobilenet_v3_is_torchvisions() {
+    check("mobilenet_v3");
+}
+
+#[test]
+fn efficientnets_are_torchvisions() {
+    check("efficientnet");
+}
+
+#[test]
+fn efficientnet_v2_is_torchvisions() {
+    check("efficientnet_v2");
+}
+
+#[test]
+fn efficientnet_lites_are_timms() {
+    check("efficientnet_lite");
+}
+
+#[test]
+fn regnets_are_torchvisions() {
+    check("regnet");
 }
 
 #[test]

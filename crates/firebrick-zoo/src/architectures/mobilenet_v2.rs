@@ -5,7 +5,7 @@
 use firebrick_nn::Activation;
 
 use crate::graph::{Conv, Graph, GraphBuilder};
-use crate::{BuildOptions, ModelSpec, WeightsSpec, divisible};
+use crate::{Alias, BuildOptions, ModelSpec, WeightsSpec, divisible};
 
 /// Expansion, output channels, repeats and first stride of each stage (table 2 of the paper).
 const STAGES: [(usize, usize, usize, usize); 7] = [
@@ -57,6 +57,40 @@ fn mobilenet_v2(options: &BuildOptions, width: f64) -> Graph {
     b.finish(map, pooled, features, "classifier.1")
 }
 
+const TIMM: &[Alias] = &[Alias { framework: "timm", name: timm }];
+
+fn timm(name: &str) -> Option<String> {
+    let (layer, leaf) = name.rsplit_once('.')?;
+    let layer = match layer {
+        "features.0.0" => "conv_stem".to_owned(),
+        "features.0.1" => "bn1".to_owned(),
+        "features.18.0" => "conv_head".to_owned(),
+        "features.18.1" => "bn2".to_owned(),
+        "classifier.1" => "classifier".to_owned(),
+        _ => {
+            let (index, part) = layer.strip_prefix("features.")?.split_once(".conv.")?;
+            // torchvision counts blocks from one through all stages.
+            let (mut stage, mut block) = (0, index.parse::<usize>().ok()?.checked_sub(1)?);
+            while block >= STAGES.get(stage)?.2 {
+                block -= STAGES[stage].2;
+                stage += 1;
+            }
+            // The first stage expands nothing, and timm calls its projection pointwise.
+            let part = match (stage, part) {
+                (0, "0.0") | (1.., "1.0") => "conv_dw",
+                (0, "0.1") | (1.., "0.1") => "bn1",
+                (0, "2") | (1.., "1.1") => "bn2",
+                (0, "1") | (1.., "0.0") => "conv_pw",
+                (1.., "2") => "conv_pwl",
+                (1.., "3") => "bn3",
+                _ => return None,
+            };
+            format!("blocks.{stage}.{block}.{part}")
+        }
+    };
+    Some(format!("{layer}.{leaf}"))
+}
+
 const fn spec(name: &'static str, build: crate::Build, parameters: u64) -> ModelSpec {
     ModelSpec {
         name,
@@ -67,20 +101,23 @@ const fn spec(name: &'static str, build: crate::Build, parameters: u64) -> Model
         parameters,
         multiply_adds: None,
         weights: &[],
-        aliases: &[],
+        aliases: TIMM,
     }
 }
 
 pub(crate) static MODELS: &[ModelSpec] = &[
     ModelSpec {
-        weights: &[WeightsSpec {
-            file: "mobilenet_v2-b0353104.pth",
-            url: "https://download.pytorch.org/models/mobilenet_v2-b0353104.pth",
-            sha256: "b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889",
-            bytes: 14_212_972,
-            top_1: 71.878,
-            ..WeightsSpec::TORCHVISION
-        }],
+        weights: &[
+            WeightsSpec {
+                file: "mobilenet_v2-b0353104.pth",
+                url: "https://download.pytorch.org/models/mobilenet_v2-b0353104.pth",
+                sha256: "b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889",
+                bytes: 14_212_972,
+                top_1: 71.878,
+                ..WeightsSpec::TORCHVISION
+            },
+            torchvision!("mobilenet_v2", "7ebf99e0", 14_259_061, 72.154, resize: 232, name: "imagenet_v2"),
+        ],
         // torchvision publishes 0.301 billion.
         multiply_adds: Some(0.301),
         ..spec("mobilenet_v2", |options| mobilenet_v2(options, 1.0), 3_504_872)

@@ -1,12 +1,55 @@
 //! The image backbones, a family a file: a function that builds a graph, and the table of its members.
 
+/// Weights that torchvision publishes: file name up to its hash, the hash's first digits, bytes, top-1 accuracy, and whatever differs from
+/// `WeightsSpec::TORCHVISION`.
+macro_rules! torchvision {
+    ($file:literal, $hash:literal, $bytes:literal, $top_1:literal $(, $field:ident: $value:expr)*) => {
+        crate::WeightsSpec {
+            file: concat!($file, "-", $hash, ".pth"),
+            url: concat!("https://download.pytorch.org/models/", $file, "-", $hash, ".pth"),
+            sha256: $hash,
+            bytes: $bytes,
+            top_1: $top_1,
+            $($field: $value,)*
+            ..crate::WeightsSpec::TORCHVISION
+        }
+    };
+}
+
+mod alexnet;
+mod densenet;
+mod efficientnet;
+mod efficientnet_lite;
+mod efficientnet_v2;
+mod googlenet;
+mod inception_v3;
+mod mobilenet_v1;
 mod mobilenet_v2;
+mod mobilenet_v3;
+mod regnet;
 mod resnet;
+mod squeezenet;
+mod vgg;
 
 use crate::ModelSpec;
 
 /// The tables of all families.
-pub(crate) static FAMILIES: &[&[ModelSpec]] = &[mobilenet_v2::MODELS, resnet::MODELS];
+pub(crate) static FAMILIES: &[&[ModelSpec]] = &[
+    alexnet::MODELS,
+    vgg::MODELS,
+    squeezenet::MODELS,
+    googlenet::MODELS,
+    inception_v3::MODELS,
+    resnet::MODELS,
+    densenet::MODELS,
+    mobilenet_v1::MODELS,
+    mobilenet_v2::MODELS,
+    mobilenet_v3::MODELS,
+    efficientnet::MODELS,
+    efficientnet_v2::MODELS,
+    efficientnet_lite::MODELS,
+    regnet::MODELS,
+];
 
 /// The nearest multiple of `divisor` that is at least 90 % of `channels`: how the MobileNets and EfficientNets round widths.
 pub(crate) fn divisible(channels: f64, divisor: usize) -> usize {

@@ -121,16 +121,37 @@ const fn spec(
 }
 
 pub(crate) static MODELS: &[ModelSpec] = &[
-    spec("resnet18", HE, |o| resnet(o, &BASIC), 11_689_512, 1.814, &[]),
-    spec("resnet34", HE, |o| resnet(o, &Config { blocks: [3, 4, 6, 3], ..BASIC }), 21_797_672, 3.664, &[]),
-    spec("resnet50", HE, |o| resnet(o, &BOTTLENECK), 25_557_032, 4.089, &[]),
+    spec(
+        "resnet18",
+        HE,
+        |o| resnet(o, &BASIC),
+        11_689_512,
+        1.814,
+        &[torchvision!("resnet18", "f37072fd", 46_830_978, 69.758)],
+    ),
+    spec(
+        "resnet34",
+        HE,
+        |o| resnet(o, &Config { blocks: [3, 4, 6, 3], ..BASIC }),
+        21_797_672,
+        3.664,
+        &[torchvision!("resnet34", "b627a593", 87_320_691, 73.314)],
+    ),
+    spec(
+        "resnet50",
+        HE,
+        |o| resnet(o, &BOTTLENECK),
+        25_557_032,
+        4.089,
+        &[torchvision!("resnet50", "11ad3fa6", 102_540_772, 80.858, resize: 232)],
+    ),
     spec(
         "resnet101",
         HE,
         |o| resnet(o, &Config { blocks: [3, 4, 23, 3], ..BOTTLENECK }),
         44_549_160,
         7.801,
-        &[],
+        &[torchvision!("resnet101", "cd907fc2", 178_814_190, 81.886, resize: 232)],
     ),
     spec(
         "resnet152",
@@ -138,7 +159,7 @@ pub(crate) static MODELS: &[ModelSpec] = &[
         |o| resnet(o, &Config { blocks: [3, 8, 36, 3], ..BOTTLENECK }),
         60_192_808,
         11.514,
-        &[],
+        &[torchvision!("resnet152", "f82ba261", 241_670_030, 82.284, resize: 232)],
     ),
     spec(
         "resnext50_32x4d",
@@ -146,7 +167,7 @@ pub(crate) static MODELS: &[ModelSpec] = &[
         |o| resnet(o, &Config { groups: 32, width: 4, ..BOTTLENECK }),
         25_028_904,
         4.23,
-        &[],
+        &[torchvision!("resnext50_32x4d", "1a0047aa", 100_488_709, 81.198, resize: 232)],
     ),
     spec(
         "resnext101_32x8d",
@@ -154,7 +175,7 @@ pub(crate) static MODELS: &[ModelSpec] = &[
         |o| resnet(o, &Config { blocks: [3, 4, 23, 3], groups: 32, width: 8, ..BOTTLENECK }),
         88_791_336,
         16.414,
-        &[],
+        &[torchvision!("resnext101_32x8d", "110c445d", 356_173_480, 82.834, resize: 232)],
     ),
     spec(
         "resnext101_64x4d",
@@ -162,7 +183,7 @@ pub(crate) static MODELS: &[ModelSpec] = &[
         |o| resnet(o, &Config { blocks: [3, 4, 23, 3], groups: 64, width: 4, ..BOTTLENECK }),
         83_455_272,
         15.46,
-        &[],
+        &[torchvision!("resnext101_64x4d", "173b62eb", 334_829_716, 83.246, resize: 232)],
     ),
     spec(
         "wide_resnet50_2",
@@ -170,7 +191,7 @@ pub(crate) static MODELS: &[ModelSpec] = &[
         |o| resnet(o, &Config { width: 128, ..BOTTLENECK }),
         68_883_240,
         11.398,
-        &[],
+        &[torchvision!("wide_resnet50_2", "9ba9bcbe", 275_906_036, 81.602, resize: 232)],
     ),
     spec(
         "wide_resnet101_2",
@@ -178,6 +199,6 @@ pub(crate) static MODELS: &[ModelSpec] = &[
         |o| resnet(o, &Config { blocks: [3, 4, 23, 3], width: 128, ..BOTTLENECK }),
         126_886_696,
         22.753,
-        &[],
+        &[torchvision!("wide_resnet101_2", "d733dc28", 508_294_595, 82.51, resize: 232)],
     ),
 ];

@@ -224,7 +224,10 @@ impl Backbone {
                 Flow::Tokens(tokens) => tokens.mean_dim(1).squeeze_dim(1),
                 Flow::Vector(vector) => vector,
             }),
-            (Op::Flatten, _) => Flow::Vector(x.into_map().flatten(1, 3)),
+            (Op::Flatten, _) => Flow::Vector(match x {
+                Flow::Tokens(tokens) => tokens.flatten(1, 2),
+                x => x.into_map().flatten(1, 3),
+            }),
             (Op::Tokens, _) => {
                 let map = x.into_map();
                 let [batch, channels, height, width] = map.dims();

@@ -22,6 +22,7 @@ use crate::graph::{Conv, Op, Residue, Shape, Step, Value};
 pub struct FrozenBackbone {
     kind: Kind,
     result: Value,
+    is_vector: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -60,7 +61,7 @@ impl Backbone {
             Some(plan) => Kind::Plan(Arc::new(plan?)),
             None => Kind::Module(Box::new(module)),
         };
-        Ok(FrozenBackbone { kind, result })
+        Ok(FrozenBackbone { kind, result, is_vector: matches!(shapes[result.0], Shape::Vector(_)) })
     }
 
     /// The plan up to `result`, where the kernels have everything.
@@ -134,6 +135,9 @@ impl Backbone {
             }
             (Op::AdaptiveAveragePool(size), _) => builder.adaptive_average_pool(x, *size),
             (Op::GlobalAveragePool, _) => builder.global_average_pool(x),
+            // Maps are channels last in memory, so they are their pixels' tokens one after another already.
+            (Op::Tokens, _) => x,
+            (Op::Flatten, _) if matches!(input, Shape::Tokens(_)) => x,
             (Op::Flatten, _) => builder.flatten(x),
             (Op::Concat, _) => builder.concat(inputs),
             (Op::Add(activation), _) => builder.add(x, inputs[1], kernel(*activation)?),
@@ -273,7 +277,7 @@ impl FrozenBackbone {
             Kind::Module(backbone) => backbone.run(images, &[self.result]).remove(0).into_vector(),
             Kind::Plan(plan) => {
                 let features = plan.output_len(0);
-                assert_eq!(plan.output_shape(0)[1..], [1, 1], "this part of a backbone ends with a map");
+                assert!(self.is_vector, "this part of a backbone ends with a map");
                 let (device, batch, values) = run(plan, images);
                 Tensor::from_data(TensorData::new(values, [batch, features]), &device)
             }
@@ -289,6 +293,7 @@ impl FrozenBackbone {
         match &self.kind {
             Kind::Module(backbone) => backbone.run(images, &[self.result]).remove(0).into_map(),
             Kind::Plan(plan) => {
+                assert!(!self.is_vector, "this part of a backbone ends with features");
                 let [channels, height, width] = plan.output_shape(0);
                 let (device, batch, values) = run(plan, images);
                 let shape = [batch, height, width, channels];

@@ -92,10 +92,9 @@ impl Layer {
 
 fn conv_norm_act(conv: &Conv, seed: u64, device: &Device) -> ConvNormAct {
     let norm = conv.norm.as_ref().expect("a convolution with BatchNorm");
-    assert!(!conv.bias, "{}: a bias before a BatchNorm is not supported", conv.name);
     let [down, across] = conv.stride;
     assert_eq!(down, across, "{}: strides differ", conv.name);
-    ConvNormActConfig::new(conv.inputs, conv.outputs, 1)
+    let config = ConvNormActConfig::new(conv.inputs, conv.outputs, 1)
         .with_kernel(conv.kernel)
         .with_stride(down)
         .with_padding(conv.padding)
@@ -103,8 +102,8 @@ fn conv_norm_act(conv: &Conv, seed: u64, device: &Device) -> ConvNormAct {
         .with_activation(conv.activation)
         .with_norm_epsilon(norm.epsilon)
         .with_norm_momentum(norm.momentum)
-        .with_initializer(conv.initializer)
-        .init(seed, device)
+        .with_initializer(conv.initializer);
+    if conv.bias { config.with_bias() } else { config }.init(seed, device)
 }
 
 fn plain(conv: &Conv, seed: u64, device: &Device) -> Conv2d {

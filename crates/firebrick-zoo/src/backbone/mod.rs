@@ -61,7 +61,7 @@ impl Backbone {
         &self.graph
     }
 
-    /// Length of the vector that [`pooled`](Self::pooled) gives.
+    /// Length of the vector that [`pooled`](Self::pooled) gives, or of each pixel's part of it for a head over pixels.
     pub fn features(&self) -> usize {
         self.graph.features
     }

@@ -32,13 +32,22 @@ pub struct GraphBuilder {
     /// Layers with parameters of each block so far.
     blocks: Vec<usize>,
     image_size: Option<[usize; 2]>,
+    over_pixels: bool,
+    passed_over: Vec<String>,
 }
 
 impl GraphBuilder {
     /// A network for images of so many channels.
     pub fn new(channels: usize) -> Self {
         let input = Node { op: Op::Input { channels }, inputs: Vec::new(), layer: None };
-        Self { nodes: vec![input], stages: Vec::new(), blocks: vec![0], image_size: None }
+        Self {
+            nodes: vec![input],
+            stages: Vec::new(),
+            blocks: vec![0],
+            image_size: None,
+            over_pixels: false,
+            passed_over: Vec::new(),
+        }
     }
 
     /// The images.
@@ -49,6 +58,17 @@ impl GraphBuilder {
     /// Binds the network to images of `[height, width]` pixels.
     pub fn fix_image_size(&mut self, size: [usize; 2]) {
         self.image_size = Some(size);
+    }
+
+    /// Makes the head one over pixels, see [`HeadConfig::over_pixels`](firebrick_nn::HeadConfig::over_pixels): what it reads is the map's
+    /// pixels one after another.
+    pub fn head_over_pixels(&mut self) {
+        self.over_pixels = true;
+    }
+
+    /// Says that published files have tensors whose names begin so and that this network does without, e.g. auxiliary heads.
+    pub fn pass_over(&mut self, prefix: impl Into<String>) {
+        self.passed_over.push(prefix.into());
     }
 
     /// Begins a block, unless the current one is still empty.
@@ -76,6 +96,18 @@ impl GraphBuilder {
     /// A convolution; `added` is added before its activation.
     pub fn conv_add(&mut self, x: Value, added: Value, conv: Conv) -> Value {
         self.node(Op::Conv(conv), &[x, added])
+    }
+
+    /// A convolution that ends a residual branch: dropped whole samples with probability `drop_path`, and added to `shortcut` before its
+    /// activation.
+    pub fn conv_residual(&mut self, x: Value, shortcut: Value, mut conv: Conv, drop_path: f64) -> Value {
+        if drop_path == 0.0 {
+            return self.conv_add(x, shortcut, conv);
+        }
+        let activation = std::mem::take(&mut conv.activation);
+        let y = self.conv(x, conv);
+        let y = self.drop_path(y, drop_path);
+        self.add(y, shortcut, activation)
     }
 
     /// BatchNorm with PyTorch's epsilon, and an activation.
@@ -145,7 +177,7 @@ impl GraphBuilder {
         self.node(Op::GlobalAveragePool, &[x])
     }
 
-    /// A map to a vector.
+    /// A map to a vector, channel by channel, or tokens to one, token by token.
     pub fn flatten(&mut self, x: Value) -> Value {
         self.node(Op::Flatten, &[x])
     }
@@ -208,6 +240,8 @@ impl GraphBuilder {
             features,
             head: head.into(),
             image_size: self.image_size,
+            over_pixels: self.over_pixels,
+            passed_over: self.passed_over,
         }
     }
 }

@@ -44,7 +44,7 @@ pub(crate) fn steps(graph: &Graph) -> Vec<Step> {
     let mut open: Vec<Option<usize>> = vec![None; graph.nodes.len()];
     for (index, node) in graph.nodes.iter().enumerate().skip(1) {
         let conv = match &node.op {
-            Op::Conv(conv) if conv.norm.is_some() && !conv.bias => conv,
+            Op::Conv(conv) if conv.norm.is_some() => conv,
             _ => {
                 steps.push(Step::Node(index));
                 continue;

@@ -10,11 +10,13 @@ mod cost;
 mod names;
 mod node;
 mod shape;
+mod squeeze_excite;
 
 pub use build::GraphBuilder;
 pub(crate) use chain::{Residue, Step, steps};
 pub use node::{Attention, Conv, Node, NormNames, Op};
 pub use shape::{Shape, ShapeError};
+pub use squeeze_excite::SqueezeExcite;
 
 /// The result of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,6 +41,8 @@ pub struct Graph {
     pub(crate) features: usize,
     pub(crate) head: String,
     pub(crate) image_size: Option<[usize; 2]>,
+    pub(crate) over_pixels: bool,
+    pub(crate) passed_over: Vec<String>,
 }
 
 impl Graph {
@@ -62,7 +66,7 @@ impl Graph {
         self.pooled
     }
 
-    /// Length of the vector that the head reads.
+    /// Length of the vector that the head reads, or of each pixel's part of it for a head over pixels.
     pub fn features(&self) -> usize {
         self.features
     }
@@ -70,6 +74,16 @@ impl Graph {
     /// Published name of the layer that gives the logits, e.g. `fc` or `classifier.1`.
     pub fn head(&self) -> &str {
         &self.head
+    }
+
+    /// Whether the head is one over pixels; see [`GraphBuilder::head_over_pixels`].
+    pub fn head_over_pixels(&self) -> bool {
+        self.over_pixels
+    }
+
+    /// Whether a published file's tensor of this name is none of the network's; see [`GraphBuilder::pass_over`].
+    pub fn passes_over(&self, name: &str) -> bool {
+        self.passed_over.iter().any(|prefix| name.starts_with(prefix))
     }
 
     /// Channels of the images.

@@ -74,7 +74,7 @@ pub enum Op {
     AdaptiveAveragePool([usize; 2]),
     /// A map's or the tokens' mean, a vector.
     GlobalAveragePool,
-    /// A map to a vector, channel by channel.
+    /// A map to a vector, channel by channel, or tokens to one, token by token.
     Flatten,
     /// A map to tokens, row by row.
     Tokens,

