@@ -66,14 +66,15 @@ impl Checkpoint {
     /// Gives `model` these weights, all of them or none.
     ///
     /// Names are the published ones (torchvision's), layouts PyTorch's. BatchNorm's `num_batches_tracked`
-    /// counts steps and is passed over.
+    /// counts steps and is passed over. Positions for images of another size and a first convolution on colour images are made to fit
+    /// (see [`interpolate_positions`](crate::interpolate_positions) and [`adapt_input_channels`](crate::adapt_input_channels)).
     ///
     /// # Errors
     ///
     /// [`ZooError::Mismatch`] lists what is missing, extra and misshapen; [`ZooError::Unreadable`] if the
     /// file is shorter than its table says. The model is consumed, so that no half-loaded one is left.
     pub fn load_into(self, model: Classifier, name: &str) -> Result<Classifier, ZooError> {
-        self.load(model, name, Classifier::published_name)
+        self.load_adapted(model, name, Classifier::published_name, Classifier::adapt)
     }
 
     /// Gives a BERT encoder these weights, all of them or none.
@@ -126,17 +127,33 @@ impl Checkpoint {
     }
 
     pub(crate) fn load<M: Module>(
+        self,
+        model: M,
+        name: &str,
+        published_name: impl Fn(&M, &str) -> Option<String>,
+    ) -> Result<M, ZooError> {
+        self.load_adapted(model, name, published_name, |_, _, _, _| None)
+    }
+
+    /// As [`load`](Self::load); a tensor of another shape than the model's counts only where `adapt`, given its published name and the
+    /// model's shape, makes nothing of it.
+    fn load_adapted<M: Module>(
         mut self,
         mut model: M,
         name: &str,
         published_name: impl Fn(&M, &str) -> Option<String>,
+        adapt: impl Fn(&M, &str, &StoredTensor, &[usize]) -> Option<StoredTensor>,
     ) -> Result<M, ZooError> {
         let expected = model.collect(None, Some(Box::new(BurnToPyTorchAdapter)), true);
         let mut mismatch = Mismatch::default();
         let mut wanted = Vec::with_capacity(expected.len());
         for parameter in expected {
             let published = published_name(&model, &parameter.name).unwrap_or_else(|| parameter.name.clone());
-            match self.tensors.remove(&published) {
+            let found = self.tensors.remove(&published).map(|found| match &parameter.shape {
+                shape if found.shape == *shape => found,
+                shape => adapt(&model, &published, &found, shape).unwrap_or(found),
+            });
+            match found {
                 None => mismatch.missing.push(published),
                 Some(found) if found.shape != parameter.shape => mismatch.misshapen.push(Misshapen {
                     name: published,
@@ -149,8 +166,7 @@ impl Checkpoint {
                 }
             }
         }
-        let counts =
-            |name: &str| [".num_batches_tracked", ".position_ids"].iter().any(|end| name.ends_with(end));
+        let counts = |name: &str| COUNTS.iter().any(|end| name.ends_with(end));
         mismatch.extra = self.tensors.into_keys().filter(|name| !counts(name)).collect();
         if !mismatch.is_empty() {
             return Err(ZooError::Mismatch {
@@ -167,6 +183,9 @@ impl Checkpoint {
         Ok(model)
     }
 }
+
+/// Ends of the names of buffers that count: steps, positions.
+const COUNTS: [&str; 3] = [".num_batches_tracked", ".position_ids", ".relative_position_index"];
 
 /// Python types that checkpoints hold beside numbers and text. PyTorch's own loader takes these and few others
 /// (`torch.load` with `weights_only`).

@@ -208,6 +208,7 @@ impl GraphBuilder {
             features,
             head: head.into(),
             image_size: self.image_size,
+            attention_pool: None,
         }
     }
 }
