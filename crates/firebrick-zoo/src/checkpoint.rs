@@ -66,7 +66,9 @@ impl Checkpoint {
     /// Gives `model` these weights, all of them or none.
     ///
     /// Names are the published ones (torchvision's) or those of one of the model's aliases, layouts PyTorch's. BatchNorm's
-    /// `num_batches_tracked` counts steps and is passed over, as are auxiliary heads that the network does without.
+    /// `num_batches_tracked` counts steps and is passed over, as are auxiliary heads that the network does without. Positions for images of
+    /// another size and a first convolution on colour images are made to fit (see [`interpolate_positions`](crate::interpolate_positions)
+    /// and [`adapt_input_channels`](crate::adapt_input_channels)).
     ///
     /// # Errors
     ///
@@ -76,10 +78,11 @@ impl Checkpoint {
         let mut checkpoint = self;
         checkpoint.tensors.retain(|tensor, _| !model.backbone.graph().passes_over(tensor));
         let alias = model.alias_of(name, |tensor| checkpoint.tensors.contains_key(tensor));
-        checkpoint.load(model, name, |model, path| {
+        let named = |model: &Classifier, path: &str| {
             let published = model.published_name(path)?;
             Some(alias.map_or_else(|| published.clone(), |alias| alias.of(&published)))
-        })
+        };
+        checkpoint.load_adapted(model, name, named, Classifier::adapt)
     }
 
     /// Gives a BERT encoder these weights, all of them or none.
@@ -132,10 +135,22 @@ impl Checkpoint {
     }
 
     pub(crate) fn load<M: Module>(
+        self,
+        model: M,
+        name: &str,
+        published_name: impl Fn(&M, &str) -> Option<String>,
+    ) -> Result<M, ZooError> {
+        self.load_adapted(model, name, published_name, |_, _, _, _| None)
+    }
+
+    /// As [`load`](Self::load); a tensor of another shape than the model's counts only where `adapt`, given its published name and the
+    /// model's shape, makes nothing of it.
+    fn load_adapted<M: Module>(
         mut self,
         mut model: M,
         name: &str,
         published_name: impl Fn(&M, &str) -> Option<String>,
+        adapt: impl Fn(&M, &str, &StoredTensor, &[usize]) -> Option<StoredTensor>,
     ) -> Result<M, ZooError> {
         let expected = model.collect(None, Some(Box::new(BurnToPyTorchAdapter)), true);
         let mut mismatch = Mismatch::default();
@@ -147,7 +162,10 @@ impl Checkpoint {
                 if without_ones(&found.shape) == without_ones(&parameter.shape) {
                     found.shape = parameter.shape.clone();
                 }
-                found
+                match &parameter.shape {
+                    shape if found.shape == *shape => found,
+                    shape => adapt(&model, &published, &found, shape).unwrap_or(found),
+                }
             });
             match found {
                 None => mismatch.missing.push(published),
@@ -162,8 +180,7 @@ impl Checkpoint {
                 }
             }
         }
-        let counts =
-            |name: &str| [".num_batches_tracked", ".position_ids"].iter().any(|end| name.ends_with(end));
+        let counts = |name: &str| COUNTS.iter().any(|end| name.ends_with(end));
         mismatch.extra = self.tensors.into_keys().filter(|name| !counts(name)).collect();
         if !mismatch.is_empty() {
             return Err(ZooError::Mismatch {
@@ -186,6 +203,9 @@ fn without_ones(shape: &[usize]) -> &[usize] {
     let kept = shape.iter().rposition(|&length| length != 1).map_or(0, |last| last + 1);
     &shape[..kept]
 }
+
+/// Ends of the names of buffers that count: steps, positions.
+const COUNTS: [&str; 3] = [".num_batches_tracked", ".position_ids", ".relative_position_index"];
 
 /// Python types that checkpoints hold beside numbers and text. PyTorch's own loader takes these and few others
 /// (`torch.load` with `weights_only`).

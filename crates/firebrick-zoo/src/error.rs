@@ -156,6 +156,14 @@ pub enum ZooError {
     /// A setting of a model or of sampling outside its range.
     #[error(transparent)]
     Setting(#[from] firebrick_nn::LayerError),
+    /// Attention over a feature map whose channels its heads cannot share.
+    #[error("{heads} heads cannot share the feature map's {channels} channels; give a divisor of {channels}")]
+    Heads {
+        /// How many were asked for.
+        heads: usize,
+        /// Of the map.
+        channels: usize,
+    },
     /// The compiled plan of a frozen backbone.
     #[error(transparent)]
     Kernel(#[from] firebrick_kernels::KernelError),

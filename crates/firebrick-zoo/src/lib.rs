@@ -24,6 +24,7 @@
 //! # Ok::<(), firebrick_zoo::ZooError>(())
 //! ```
 
+mod adapt;
 mod architectures;
 mod backbone;
 mod bert;
@@ -47,8 +48,10 @@ mod token_ids;
 mod transformer;
 mod weights;
 
+pub use adapt::{PositionResampling, adapt_input_channels, interpolate_positions};
+pub use architectures::AttentionPool;
 pub(crate) use architectures::divisible;
-pub use backbone::{AttentionLayer, Backbone, Block, FrozenBackbone, Layer};
+pub use backbone::{AttentionLayer, Backbone, Block, FrozenBackbone, Layer, WindowAttentionLayer};
 pub use bert::{BertConfig, BertEncoder, BertLayer};
 pub use bert_heads::{BertClassifier, BertMaskedLm, BertTokenClassifier};
 pub use checkpoint::{Checkpoint, Mismatch};
@@ -58,9 +61,9 @@ pub use frozen_bert::FrozenBert;
 pub use gpt::{Gpt, GptBlock, GptCache, GptConfig, Projection};
 pub use imagenet::imagenet_classes;
 pub use package::{Manifest, Package, Provenance};
-pub use spec::{Alias, Build, BuildOptions, ModelSpec, WeightsSpec, find, models};
 pub use sampling::{Finish, GenerateOptions, Generation, Sampling};
 pub use sequence_spec::{SequenceArchitecture, SequenceSpec, find_sequence, sequence_models};
+pub use spec::{Alias, Build, BuildOptions, ModelSpec, WeightsSpec, find, models};
 pub use table_package::{MlpSettings, TableManifest, TablePackage};
 pub use transformer::{GreedyDecoding, NormPlaces, Transformer, TransformerConfig};
 pub use weights::{Progress, load_pretrained, load_pretrained_with, locate};

@@ -291,7 +291,7 @@ impl FrozenBackbone {
     /// If the images are not of the size that this backbone was compiled for, or it was compiled up to the features.
     pub fn map(&self, images: Tensor<4>) -> Tensor<4> {
         match &self.kind {
-            Kind::Module(backbone) => backbone.run(images, &[self.result]).remove(0).into_map(),
+            Kind::Module(backbone) => backbone.run(images, &[self.result]).remove(0).into_stage(),
             Kind::Plan(plan) => {
                 assert!(!self.is_vector, "this part of a backbone ends with features");
                 let [channels, height, width] = plan.output_shape(0);
