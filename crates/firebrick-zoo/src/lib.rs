@@ -5,7 +5,8 @@
 //! - [`Classifier`]: a backbone and a head; its features, pooled features or logits
 //! - [`FrozenBackbone`]: a backbone that is not trained, compiled for its device
 //! - [`BertEncoder`], [`FrozenBert`]: BERT's encoder, token ids to hidden states, and its compiled form
-//! - [`Checkpoint`]: weights from `.pth` and `.safetensors` files, checked name by name before any is used
+//! - [`Checkpoint`]: weights from PyTorch, safetensors, Keras, TensorFlow.js and ONNX files, checked name by name before any is
+//!   used; [`write_safetensors`]: weights as PyTorch loads them
 //! - [`Package`]: a trained model in one safetensors file that says what it is; [`TablePackage`]: one of tables
 //!
 //! ```no_run
@@ -34,7 +35,10 @@ mod table_package;
 mod weights;
 
 pub use bert::{BertConfig, BertEncoder, BertLayer};
-pub use checkpoint::{Checkpoint, Mismatch};
+pub use checkpoint::{
+    Checkpoint, Dtype, Fingerprint, Format, Likeness, Mismatch, Misshapen, NamedTensor, keras_names,
+    likeness, write_safetensors,
+};
 pub use classifier::{Backbone, Classifier, CreateOptions, create};
 pub use error::ZooError;
 pub use frozen::FrozenBackbone;
