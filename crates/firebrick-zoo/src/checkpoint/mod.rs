@@ -94,13 +94,12 @@ impl Checkpoint {
             pytorch::Refusal::Hostile(what) => ZooError::HostilePickle { path: path.to_owned(), what },
             pytorch::Refusal::Unreadable(reason) => unreadable(path, reason),
         };
-        let format = Format::of(&source, path).map_err(|reason| unreadable(path, reason))?;
-        let mut format = format;
+        let mut format = Format::of(&source, path).map_err(|reason| unreadable(path, reason))?;
         let table = match format {
             Format::PyTorch | Format::Keras => {
                 // A zip archive says what it is by what lies in it, whatever it is called.
                 match keras_archive(path, &source).map_err(|reason| unreadable(path, reason))? {
-                    Some((weights, config)) => {
+                    Some(KerasArchive { weights, config }) => {
                         format = Format::Keras;
                         keras::read(weights, config.as_deref())
                     }
@@ -375,8 +374,16 @@ fn zoo() -> Vec<Fingerprint> {
     crate::models().iter().map(fingerprint).collect()
 }
 
-/// The weights and the configuration in a `.keras` archive; none if it is an archive of something else.
-fn keras_archive(path: &Path, source: &Source) -> Result<Option<(Vec<u8>, Option<String>)>, Reason> {
+/// What a `.keras` archive holds.
+struct KerasArchive {
+    /// HDF5.
+    weights: Vec<u8>,
+    /// The model's layers, as JSON.
+    config: Option<String>,
+}
+
+/// What is in a `.keras` archive; none if it is an archive of something else.
+fn keras_archive(path: &Path, source: &Source) -> Result<Option<KerasArchive>, Reason> {
     let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
     let mut archive =
         zip::ZipArchive::new(std::io::BufReader::new(file)).map_err(|error| error.to_string())?;
@@ -395,7 +402,7 @@ fn keras_archive(path: &Path, source: &Source) -> Result<Option<(Vec<u8>, Option
     };
     let Some(weights) = content("model.weights.h5")? else { return Ok(None) };
     let config = content("config.json")?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    Ok(Some((weights, config)))
+    Ok(Some(KerasArchive { weights, config }))
 }
 
 fn unreadable(path: &Path, reason: impl fmt::Display) -> ZooError {

@@ -96,7 +96,7 @@ fn entry(tensor: Tensor, path: &Path) -> Result<Entry, Reason> {
     }
     let length =
         if tensor.raw_data.is_empty() { tensor.listed() } else { tensor.raw_data.len() / dtype.size() };
-    if length != count || tensor.raw_data.len() % dtype.size() != 0 {
+    if length != count || !tensor.raw_data.len().is_multiple_of(dtype.size()) {
         return Err(format!("it has {length} values, its shape {shape:?} wants {count}"));
     }
     Ok(Entry::new(shape, dtype, move || match tensor.raw_data.is_empty() {

@@ -186,7 +186,7 @@ fn a_module_gets_the_weights_in_its_own_layout() {
     #[allow(deprecated)]
     let device = burn::tensor::Device::ndarray();
     let one = Values::<2>::from_floats([[0.0, 1.0, 0.0]], &device);
-    let logits: Vec<f32> = head.forward(one).into_data().to_vec().expect("f32");
+    let logits: Vec<f32> = head.forward(one).into_data().try_to_vec().expect("f32");
     let expected = expected();
     let (weight, bias) = (&expected.tensors["head.weight"].values, &expected.tensors["head.bias"].values);
     for (class, logit) in logits.iter().enumerate() {
