@@ -73,6 +73,7 @@ fn every_format_holds_the_same_network() {
         ("keras_2.h5", Format::KerasHdf5),
         ("twin.weights.h5", Format::KerasHdf5),
         ("twin.keras", Format::Keras),
+        ("unlabelled.keras", Format::Keras),
         ("tfjs_plain/model.json", Format::TensorFlowJs),
         ("tfjs_float16/model.json", Format::TensorFlowJs),
     ] {
@@ -106,6 +107,37 @@ fn hdf5_of_the_newest_version_is_read_in_half_and_double_precision_and_big_endia
     for name in ["head.weight", "head.bias"] {
         assert_eq!(checkpoint.values(name).expect("readable"), expected.tensors[name].values, "{name}");
     }
+}
+
+#[test]
+fn a_model_in_a_model_has_the_names_of_both() {
+    for file in ["nested.h5", "nested.weights.h5"] {
+        let checkpoint = read(file);
+        let names =
+            ["inner.inner_conv.bias", "inner.inner_conv.weight", "outer_head.bias", "outer_head.weight"];
+        assert_eq!(checkpoint.names().collect::<Vec<_>>(), names, "{file}, {GOLDENS}");
+        assert_eq!(checkpoint.shape("inner.inner_conv.weight"), Some(&[2, 3, 1, 1][..]), "{file}");
+        assert_eq!(checkpoint.shape("outer_head.weight"), Some(&[2, 8][..]), "{file}");
+    }
+}
+
+#[test]
+fn a_changed_number_in_an_archive_is_found_by_its_checksum_and_the_tensor_named() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let mut content = std::fs::read(golden("zip.pth")).expect("a golden file");
+    let values: Vec<u8> =
+        expected().tensors["head.weight"].values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let place = content.windows(values.len()).position(|window| window == values).expect("stored as it is");
+    content[place] ^= 1;
+    let path = folder.path().join("changed.pth");
+    std::fs::write(&path, content).expect("written");
+    let checkpoint = Checkpoint::read(&path).expect("its table is whole");
+    checkpoint.values("head.bias").expect("untouched");
+    let error = checkpoint.values("head.weight").expect_err("changed").to_string();
+    assert!(
+        error.contains("changed.pth") && error.contains("head.weight") && error.contains("checksum"),
+        "{error}"
+    );
 }
 
 #[test]

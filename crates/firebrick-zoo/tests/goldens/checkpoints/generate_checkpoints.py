@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import types
+import zipfile
 
 os.environ["KERAS_BACKEND"] = "torch"
 
@@ -32,6 +33,7 @@ here = pathlib.Path(__file__).parent
 versions = {m.__name__: m.__version__ for m in (h5py, keras, np, onnx, safetensors, torch, torchvision)}
 certificate = {"made_by": "cargo xtask golden generate_checkpoints", "seed": SEED, "versions": versions}
 rng = np.random.default_rng(SEED)
+keras.utils.set_random_seed(SEED)
 
 
 def grid(shape, scale=0.5):
@@ -135,6 +137,19 @@ with h5py.File(here / "keras_2.h5", "w") as f:
             packed = dict(compression="gzip", shuffle=True, chunks=tuple((n + 1) // 2 for n in value.shape))
             settings = packed if value.ndim > 1 else {}
             group.create_dataset(f"{layer.name}/{path}:0", data=value, **settings)
+# Keras' first 3.x versions did not label a layer's variables with its name; the configuration has to tell.
+with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(here / "twin.keras") as whole:
+    whole.extractall(folder)
+    with h5py.File(f"{folder}/model.weights.h5", "a") as f:
+        f.visititems(lambda _, group: group.attrs.pop("name", None) and None)
+    with zipfile.ZipFile(here / "unlabelled.keras", "w", zipfile.ZIP_DEFLATED) as packed:
+        for name in ["metadata.json", "config.json", "model.weights.h5"]:
+            packed.write(f"{folder}/{name}", name)
+# A model in a model, as transfer learning makes them.
+inner = keras.Sequential([keras.Input((2, 2, 3)), layers.Conv2D(2, 1, name="inner_conv")], name="inner")
+nested = keras.Sequential([keras.Input((2, 2, 3)), inner, layers.Flatten(name="flat"), layers.Dense(2, name="outer_head")], name="outer")
+nested.save_weights(here / "nested.weights.h5")
+nested.save(here / "nested.h5")
 # The format of HDF5 1.10 and later, in half and double precision, big-endian.
 with h5py.File(here / "latest.h5", "w", libver="latest") as f:
     f.attrs["layer_names"] = ["head"]
@@ -188,6 +203,7 @@ node = helper.make_node("Identity", ["x"], ["y"])
 inputs, outputs = ([helper.make_tensor_value_info(n, TensorProto.FLOAT, [1])] for n in "xy")
 model = helper.make_model(helper.make_graph([node], "twin", inputs, outputs, initialisers))
 onnx.save_model(model, here / "twin.onnx")
+(here / "outside.onnx.data").unlink(missing_ok=True)
 onnx.save_model(model, here / "outside.onnx", save_as_external_data=True, location="outside.onnx.data", size_threshold=64)
 
 # TensorFlow.js, by its converter's own writer. The converter needs TensorFlow only for models that are TensorFlow's.
