@@ -189,7 +189,32 @@ impl Checkpoint {
         })
     }
 
-    /// The model that this file is of, by names and shapes; see [`likeness`].
+    /// Reorders the columns of a dense layer that follows a flattened feature map, where the file is Keras': there a map of
+    /// `[height, width, channels]` was flattened, in PyTorch one of `[channels, height, width]`. VGG's and AlexNet's first dense layers
+    /// are such, with a map of `[7, 7, 512]` or `[6, 6, 256]`. Other files are left as they are.
+    ///
+    /// # Errors
+    ///
+    /// [`ZooError::Unreadable`] if there is no tensor `name`, or it has not as many columns as the map values.
+    pub fn with_flattened(mut self, name: &str, map: [usize; 3]) -> Result<Self, ZooError> {
+        if !self.format.is_keras() {
+            return Ok(self);
+        }
+        let [height, width, channels] = map;
+        let refused = |reason: &str| unreadable(&self.path, format!("`{name}` {reason}"));
+        let entry = self.tensors.get(name).ok_or_else(|| refused("is missing"))?.clone();
+        let &[rows, columns] = &entry.shape[..] else {
+            return Err(refused("is no dense layer's weight"));
+        };
+        if Some(columns) != height.checked_mul(width).and_then(|area| area.checked_mul(channels)) {
+            return Err(refused(&format!("has {columns} columns, not those of a map of {map:?}")));
+        }
+        let entry = entry.reshaped(vec![rows, height, width, channels]).permuted(&[0, 3, 1, 2]);
+        self.tensors.insert(name.to_owned(), entry.reshaped(vec![rows, columns]));
+        Ok(self)
+    }
+
+    /// The model that this file is of, by names and shapes; see [`likeness()`].
     pub fn looks_like<'a>(
         &self,
         models: impl IntoIterator<Item = (&'a str, &'a [(String, Vec<usize>)])>,

@@ -122,6 +122,33 @@ fn a_model_in_a_model_has_the_names_of_both() {
 }
 
 #[test]
+fn a_dense_layer_after_a_flattened_map_has_its_columns_in_pytorch_s_order() {
+    let columns = |checkpoint: &Checkpoint| checkpoint.values("outer_head.weight").expect("readable");
+    let keras = columns(&read("nested.h5"));
+    // Height and width of 2, and two channels.
+    let turned = read("nested.h5").with_flattened("outer_head.weight", [2, 2, 2]).expect("a map of 8 values");
+    assert_eq!(turned.shape("outer_head.weight"), Some(&[2, 8][..]));
+    for (row, (turned, keras)) in columns(&turned).chunks(8).zip(keras.chunks(8)).enumerate() {
+        for (to, value) in turned.iter().enumerate() {
+            let [channel, y, x] = [to / 4, to / 2 % 2, to % 2];
+            assert_eq!(*value, keras[(2 * y + x) * 2 + channel], "row {row}, column {to}");
+        }
+    }
+    for (name, map, words) in [
+        ("outer_head.weight", [2, 2, 3], "has 8 columns"),
+        ("outer_head.weight", [usize::MAX, 2, 3], "has 8 columns"),
+        ("outer_head.bias", [2, 2, 2], "no dense layer"),
+        ("nowhere", [2, 2, 2], "is missing"),
+    ] {
+        let error = read("nested.h5").with_flattened(name, map).expect_err(words).to_string();
+        assert!(error.contains(words), "{error}");
+    }
+    // PyTorch's own files have it already.
+    let own = read("zip.pth").with_flattened("head.weight", [1, 1, 3]).expect("left as it is");
+    assert_eq!(own.values("head.weight").expect("readable"), expected().tensors["head.weight"].values);
+}
+
+#[test]
 fn a_changed_number_in_an_archive_is_found_by_its_checksum_and_the_tensor_named() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let mut content = std::fs::read(golden("zip.pth")).expect("a golden file");
