@@ -89,7 +89,7 @@ impl Entry {
             return Err("its type is bool, which no weight has".to_owned());
         }
         let values = (self.read)()?;
-        let expected: usize = self.shape.iter().product();
+        let expected = elements(&self.shape, usize::MAX)?;
         match values.len() == expected {
             true => Ok(values),
             false => {
@@ -115,9 +115,11 @@ impl Entry {
 
 /// How many numbers a shape has, unless that is more than `limit`.
 pub(crate) fn elements(shape: &[usize], limit: usize) -> Result<usize, Reason> {
-    shape
-        .iter()
-        .try_fold(1usize, |product, &side| product.checked_mul(side))
+    // Beside a side of 0 the others count too, for they are multiplied in other orders later.
+    let product =
+        |least: usize| shape.iter().try_fold(1usize, |product, &side| product.checked_mul(side.max(least)));
+    product(1)
+        .and_then(|_| product(0))
         .filter(|&product| product <= limit)
         .ok_or_else(|| format!("a tensor of shape {shape:?} is larger than its file can hold"))
 }
@@ -269,6 +271,17 @@ mod tests {
         }
         assert_eq!(permute(&[5.0], &[], &[]), [5.0]);
         assert!(permute(&[], &[0, 3], &[1, 0]).is_empty());
+    }
+
+    #[test]
+    fn a_shape_that_overflows_in_any_order_is_refused() {
+        let huge = 1 << 40;
+        for shape in [[0, huge, huge], [huge, 0, huge], [huge, huge, 0], [huge, huge, 2]] {
+            assert!(elements(&shape, usize::MAX).is_err(), "{shape:?}");
+        }
+        assert_eq!(elements(&[0, 5], 10), Ok(0));
+        assert_eq!(elements(&[], 1), Ok(1));
+        assert!(elements(&[3, 4], 11).is_err());
     }
 
     #[test]
