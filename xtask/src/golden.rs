@@ -1,6 +1,6 @@
 //! `cargo xtask golden`: regenerates golden files with the frameworks they are compared with.
 //!
-//! A generator is `tests/goldens/generate*.py` in any crate; the `requirements.txt` beside it pins the
+//! A generator is `tests/goldens/generate*.py` in any crate, or lies one folder deeper; the `requirements.txt` beside it pins the
 //! frameworks' versions.
 
 use std::path::{Path, PathBuf};
@@ -32,7 +32,8 @@ pub fn run(args: &Args) -> Result<()> {
 
 fn is_generator(file: &Path) -> bool {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
-    file.parent().is_some_and(|folder| folder.ends_with("tests/goldens"))
+    // In the folder of golden files, or in one of its folders where there are many.
+    file.ancestors().skip(1).take(2).any(|folder| folder.ends_with("tests/goldens"))
         && name.starts_with("generate")
         && name.ends_with(".py")
 }
@@ -70,6 +71,9 @@ mod tests {
         for generator in generators() {
             assert!(is_generator(&generator), "{}", generator.display());
         }
+        assert!(is_generator(Path::new(
+            "crates/firebrick-zoo/tests/goldens/checkpoints/generate_checkpoints.py"
+        )));
         for other in [
             "crates/firebrick-augment/tests/goldens/affine.json",
             "crates/firebrick-augment/tests/goldens/read_affine.py",

@@ -1,9 +1,6 @@
 //! Tensors of a checkpoint made for images of another size or of other channels than a model's.
 
-use burn::store::bridge;
-use burn::store::burn_pack::Tensor as StoredTensor;
-use burn::tensor::TensorData;
-
+use crate::checkpoint::{Dtype, Entry};
 use crate::Classifier;
 use crate::graph::{Graph, Op, Value};
 
@@ -169,9 +166,8 @@ impl Graph {
 impl Classifier {
     /// A checkpoint's tensor in another shape than this model's, made to fit it, where there is a way: positions of another image size,
     /// and a first convolution on colour images.
-    pub(crate) fn adapt(&self, name: &str, found: &StoredTensor, wanted: &[usize]) -> Option<StoredTensor> {
-        let values = || bridge::to_data(found).ok()?.convert::<f32>().try_to_vec::<f32>().ok();
-        let values = self.backbone.graph().adapt(name, &found.shape.to_vec(), wanted, values)?;
-        Some(bridge::from_data(TensorData::new(values, wanted.to_vec()), found.name.clone(), None))
+    pub(crate) fn adapt(&self, name: &str, found: &Entry, wanted: &[usize]) -> Option<Entry> {
+        let values = self.backbone.graph().adapt(name, &found.shape, wanted, || found.read().ok())?;
+        Some(Entry::new(wanted.to_vec(), Dtype::F32, move || Ok(values.clone())))
     }
 }

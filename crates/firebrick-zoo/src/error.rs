@@ -36,7 +36,7 @@ pub enum ZooError {
         source: std::io::Error,
     },
     /// A file that is no readable checkpoint.
-    #[error("{}: not a readable checkpoint: {reason}; expected a PyTorch .pth/.pt state dict or a .safetensors file, whole and unencrypted", path.display())]
+    #[error("{}: not a readable checkpoint: {reason}; expected a PyTorch .pth/.pt state dict, .safetensors, Keras .h5/.keras/.weights.h5, a TensorFlow.js model.json or .onnx, whole and unencrypted", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -60,6 +60,14 @@ pub enum ZooError {
         model: String,
         /// What is missing, extra and misshapen.
         mismatch: Box<Mismatch>,
+    },
+    /// Tensors that no file of weights can hold.
+    #[error("{}: not written: {reason}; give each tensor a name of its own and as many values as its shape has", path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with the tensors.
+        reason: String,
     },
     /// A safetensors file without the metadata of a model package.
     #[error("{}: {reason}; a model package is a model.safetensors that `firebrick train` wrote. For bare weights use --model NAME --weights FILE", path.display())]

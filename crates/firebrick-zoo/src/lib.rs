@@ -10,6 +10,9 @@
 //! - [`Gpt`]: GPT-2's and GPT-3's decoder, and texts from it by [`Sampling`]
 //! - [`Transformer`]: the encoder-decoder of "Attention Is All You Need"
 //! - [`Checkpoint`]: weights from `.pth` and `.safetensors` files, checked name by name before any is used
+//! - [`BertEncoder`], [`FrozenBert`]: BERT's encoder, token ids to hidden states, and its compiled form
+//! - [`Checkpoint`]: weights from PyTorch, safetensors, Keras, TensorFlow.js and ONNX files, checked name by name before any is
+//!   used; [`write_safetensors`]: weights as PyTorch loads them
 //! - [`Package`]: a trained model in one safetensors file that says what it is; [`TablePackage`]: one of tables
 //!
 //! ```no_run
@@ -54,7 +57,10 @@ pub(crate) use architectures::divisible;
 pub use backbone::{AttentionLayer, Backbone, Block, FrozenBackbone, Layer, WindowAttentionLayer};
 pub use bert::{BertConfig, BertEncoder, BertLayer};
 pub use bert_heads::{BertClassifier, BertMaskedLm, BertTokenClassifier};
-pub use checkpoint::{Checkpoint, Mismatch};
+pub use checkpoint::{
+    Checkpoint, Dtype, Fingerprint, Format, Likeness, Mismatch, Misshapen, NamedTensor, keras_names,
+    likeness, write_safetensors,
+};
 pub use classifier::{Classifier, CreateOptions, create};
 pub use error::ZooError;
 pub use frozen_bert::FrozenBert;
