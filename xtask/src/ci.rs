@@ -10,7 +10,7 @@ use clap::builder::PossibleValuesParser;
 
 use crate::metadata::{Metadata, Package};
 use crate::test::Backend;
-use crate::{assets, bench, layers, process, test, text};
+use crate::{assets, bench, fetch, layers, process, test, text};
 
 /// The package whose examples CI runs.
 const EXAMPLES_PACKAGE: &str = "firebrick-examples";
@@ -31,11 +31,12 @@ const EXAMPLES: &[(&str, &[&str])] = &[
 /// A step's name and what it does.
 type Step = (&'static str, fn() -> Result<()>);
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     ("fmt", fmt),
     ("layers", layers::check),
     ("text", text::check),
     ("assets", assets::check),
+    ("fetch", fetch::if_possible),
     ("clippy", clippy),
     ("doc", doc),
     ("test", test_everything),
@@ -262,7 +263,7 @@ mod tests {
     fn the_table_sums_up_a_run_that_passed() {
         let times = [Duration::from_secs(1); STEPS.len()];
         let table = table(&STEPS, &times, true);
-        assert!(table.ends_with("total          9.0  passed\n"), "{table}");
+        assert!(table.ends_with("total         10.0  passed\n"), "{table}");
         assert!(!table.contains("FAILED") && !table.contains("not run"));
     }
 }

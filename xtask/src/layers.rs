@@ -15,7 +15,7 @@ use crate::metadata::{Dependency, Kind, Metadata, Package};
 const FLOORS: &[&[&str]] = &[
     &["firebrick-kernels"],
     &["firebrick-autodiff"],
-    &["firebrick-nn", "firebrick-optim", "firebrick-augment", "firebrick-data"],
+    &["firebrick-nn", "firebrick-optim", "firebrick-augment", "firebrick-data", "firebrick-text"],
     &["firebrick-zoo", "firebrick-train"],
     &[FACADE],
     &["firebrick-cli", "firebrick-examples", "firebrick-benches"],

@@ -8,6 +8,7 @@
 mod assets;
 mod bench;
 mod ci;
+mod fetch;
 mod golden;
 mod layers;
 mod metadata;
@@ -34,7 +35,7 @@ enum Xtask {
     Ci(ci::Args),
     /// Regenerate golden files from the frameworks they are compared with
     Golden(golden::Args),
-    /// Check the embedded weights and sample against their sha256, or fetch them again
+    /// Check the embedded weights and sample against their sha256, fetch them again, or fetch the tests' reference weights
     Assets(assets::Args),
 }
 

@@ -55,3 +55,15 @@ pub fn cache_folder() -> Result<PathBuf> {
     };
     Ok(caches.join("firebrick"))
 }
+
+/// Where the libraries look for weights that are not compiled in: `weights` in `$FIREBRICK_CACHE`, else in the platform's
+/// cache folder, as `firebrick_data::cache_dir` has it. xtask stands outside the house and cannot ask it.
+pub fn weights_folder() -> Result<PathBuf> {
+    let cache = match env::var_os("FIREBRICK_CACHE").filter(|folder| !folder.is_empty()) {
+        Some(folder) => PathBuf::from(folder),
+        None => dirs::cache_dir()
+            .context("no cache folder is known: set FIREBRICK_CACHE to a writable folder")?
+            .join("firebrick"),
+    };
+    Ok(cache.join("weights"))
+}

@@ -27,6 +27,15 @@ pub(crate) fn activate<B: Backend>(x: FloatTensor<B>, activation: Activation) ->
             let erf = B::float_erf(B::float_mul_scalar(x.clone(), std::f64::consts::FRAC_1_SQRT_2.into()));
             B::float_mul(B::float_mul_scalar(x, 0.5.into()), B::float_add_scalar(erf, 1.0.into()))
         }
+        Activation::Sigmoid => {
+            let tanh = B::float_tanh(B::float_mul_scalar(x, 0.5.into()));
+            B::float_mul_scalar(B::float_add_scalar(tanh, 1.0.into()), 0.5.into())
+        }
+        Activation::HardSigmoid => {
+            let gate = B::float_clamp(B::float_add_scalar(x, 3.0.into()), 0.0.into(), 6.0.into());
+            B::float_mul_scalar(gate, (1.0 / 6.0).into())
+        }
+        Activation::Tanh => B::float_tanh(x),
         other => unimplemented!("{other:?}"),
     }
 }

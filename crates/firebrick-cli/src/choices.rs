@@ -143,12 +143,36 @@ impl fmt::Display for Weights {
 }
 
 /// What of the model is not trained.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Freeze {
     /// Everything but the head.
     Backbone,
+    /// Everything up to a stage of the backbone.
+    Until(String),
     /// Nothing.
     None,
+}
+
+impl FromStr for Freeze {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text {
+            "backbone" => Self::Backbone,
+            "none" => Self::None,
+            stage => Self::Until(stage.to_owned()),
+        })
+    }
+}
+
+impl fmt::Display for Freeze {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Backbone => "backbone",
+            Self::Until(stage) => stage,
+            Self::None => "none",
+        })
+    }
 }
 
 /// What becomes of an image that cannot be decoded.
@@ -181,7 +205,7 @@ macro_rules! by_value_name {
     )*};
 }
 pub(crate) use by_value_name;
-by_value_name!(Freeze: "freeze", OnBadImage: "on-bad-image");
+by_value_name!(OnBadImage: "on-bad-image");
 
 impl From<OnBadImage> for firebrick::data::OnBadSample {
     fn from(choice: OnBadImage) -> Self {

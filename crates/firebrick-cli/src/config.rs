@@ -73,14 +73,18 @@ settings! {
     model: String = "mobilenet_v2".to_owned(), "NAME";
     /// Weights to start from [default: imagenet]
     weights: Weights = Weights::Imagenet, "imagenet|none|FILE";
-    /// What is not trained; a frozen backbone uses its running statistics [default: backbone]
-    freeze: Freeze = Freeze::Backbone, "backbone|none";
+    /// What is not trained: all but the head, nothing, or everything up to a stage, e.g. layer3 of a ResNet (`firebrick summary` lists
+    /// them); what is frozen uses its running statistics [default: backbone]
+    freeze: Freeze = Freeze::Backbone, "backbone|none|STAGE";
     /// Widths of dense layers before the last one [default: 128]
     hidden: Hidden = Hidden(vec![128]), "N[,N...]|none";
-    /// After each dense layer but the last of a plain network, e.g. gelu, silu, tanh or selu [default: relu]
+    /// After each dense layer but the last of a plain network, e.g. gelu, silu, tanh, selu or leaky_relu:slope=0.3 [default: relu]
     activation: String = "relu".to_owned(), "NAME";
     /// Share of the pooled features that is dropped in training [default: 0]
     dropout: f64 = 0.0, "SHARE";
+    /// Probability of dropping the last residual branch in training, less for those before: stochastic depth, in models that have it
+    /// [default: 0]
+    drop_path: f64 = 0.0, "P";
     /// Side of the square that images are resized to, pixels [default: the model's own, 224]
     input_size: InputSize = InputSize(None), "PIXELS";
     /// Epochs at most [default: 100]
@@ -90,11 +94,12 @@ settings! {
     /// Learning rate [default: 0.001]
     lr: f64 = 1e-3, "RATE";
     /// Optimizer and its settings, e.g. adamw:weight_decay=0.05: adadelta, adafactor, adagrad, adam, adamax, adamw, amsgrad, lamb, lars,
-    /// lion, muon, nadam, radam, rmsprop or sgd; or lbfgs:steps=20,strong_wolfe=true, a step over all the data an epoch, best with --lr 1
-    /// [default: adam]
+    /// lion, muon, nadam, radam, rmsprop or sgd, with preset=keras or preset=torch for that framework's defaults; or
+    /// lbfgs:steps=20,strong_wolfe=true, a step over all the data an epoch, best with --lr 1 [default: adam]
     optimizer: String = "adam".to_owned(), "NAME[:KEY=VALUE,...]";
     /// Loss and its settings, e.g. cross_entropy:label_smoothing=0.1,class_weights=balanced: cross_entropy, binary_cross_entropy, focal,
-    /// binary_focal, kl_divergence, cosine, mse, mae or huber [default: cross_entropy for classes, mse for numbers]
+    /// binary_focal, kl_divergence, cosine, triplet, nt_xent, mse, mae, huber or smooth_l1 [default: cross_entropy for classes, mse for
+    /// numbers]
     loss: String = "auto".to_owned(), "NAME[:KEY=VALUE,...]";
     /// Mix the inputs of a batch and their classes: mixup=ALPHA, cutmix=ALPHA, or both, either as likely [default: none]
     mix: String = "none".to_owned(), "KIND=ALPHA,...";
@@ -108,7 +113,7 @@ settings! {
     /// Parameter groups: no_decay=true (biases and norms have no weight decay), layer_decay=D (a layer's rate is D times that of
     /// the next one) [default: none]
     groups: String = "none".to_owned(), "KEY=VALUE,...";
-    /// Regularise weights: l1=L, l2=L, max_norm=C, unit_norm=true, non_negative=true, only="PART OF A PATH"; and gradients: noise=N
+    /// Regularise weights: l1=L, l2=L, max_norm=C, unit_norm=true, non_negative=true, only=PART-OF-A-PATH; and gradients: noise=N
     /// [default: none]
     regularize: String = "none".to_owned(), "KEY=VALUE,...";
     /// Validate and keep averaged weights: ema=DECAY of every step, or swa=EPOCH from this epoch on [default: none]
@@ -221,7 +226,14 @@ impl Config {
         self.schedule()?.validate(usize::MAX)?;
         self.step()?.validate(self.epochs)?;
         self.groups()?.check(&self.optimizer()?)?;
-        self.loss()?;
+        let compares_inputs =
+            matches!(self.loss()?, Some(LossConfig::Triplet { .. } | LossConfig::NtXent { .. }));
+        ensure!(
+            !(compares_inputs && self.mix()?.is_on()),
+            "mix is `{}`, but the loss `{}` compares inputs of one class each; leave it out or take another loss",
+            self.mix,
+            self.loss
+        );
         self.activation.parse::<Activation>()?;
         self.mix()?.validate()?;
         Ok(())
@@ -288,7 +300,8 @@ impl Config {
         );
         ensure!(
             self.data.is_table() || self.freeze == Freeze::Backbone,
-            "freeze is none, but lbfgs trains dense layers alone; use --freeze backbone or another optimizer"
+            "freeze is {}, but lbfgs trains dense layers alone; use --freeze backbone or another optimizer",
+            self.freeze
         );
         Ok(Some(lbfgs))
     }

@@ -2,11 +2,12 @@
 
 use std::io::Write;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use firebrick::data::{Fold, KFold};
 
 use crate::Ended;
 use crate::config::Config;
+use crate::eval::write_whole;
 use crate::progress;
 use crate::run_folder::RunFolder;
 
@@ -52,8 +53,7 @@ pub(crate) fn run(
         progress::line(&format!("fold {number}: {}", shown.join("  ")));
         done.push(figures);
         let path = root.path().join("folds.csv");
-        std::fs::write(&path, table(folds, &done))
-            .with_context(|| format!("{}: cannot write", path.display()))?;
+        write_whole(&path, table(folds, &done).as_bytes())?;
     }
     let mut out = std::io::stdout().lock();
     for (column, (name, _)) in done.first().into_iter().flatten().enumerate() {

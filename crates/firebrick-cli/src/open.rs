@@ -7,7 +7,7 @@ use firebrick::augment::Preprocess;
 use firebrick::burn::tensor::Device;
 use firebrick::zoo::{
     Checkpoint, Classifier, CreateOptions, ModelSpec, Package, create, find, imagenet_classes,
-    load_pretrained,
+    load_pretrained_with,
 };
 
 use crate::choices::Weights;
@@ -41,7 +41,7 @@ pub(crate) fn open(name: &str, weights: Option<&Weights>, device: &Device) -> Re
         });
     }
     let spec = find(name)?;
-    let model = start(spec, weights.unwrap_or(&Weights::Imagenet), 0, device)?;
+    let model = start(spec, weights.unwrap_or(&Weights::Imagenet), &CreateOptions::default(), device)?;
     Ok(OpenModel {
         name: spec.name.to_owned(),
         model,
@@ -65,8 +65,15 @@ fn published_preprocess(spec: &ModelSpec) -> Preprocess {
 }
 
 /// A model of the zoo with the weights that were asked for.
-pub(crate) fn start(spec: &ModelSpec, weights: &Weights, seed: u64, device: &Device) -> Result<Classifier> {
-    let options = CreateOptions { seed, ..CreateOptions::default() };
+///
+/// The head is the published one; the options say what else there is to choose.
+pub(crate) fn start(
+    spec: &ModelSpec,
+    weights: &Weights,
+    options: &CreateOptions,
+    device: &Device,
+) -> Result<Classifier> {
+    let options = CreateOptions { classes: 1000, hidden: Vec::new(), dropout: 0.0, ..options.clone() };
     Ok(match weights {
         Weights::None => create(spec, &options, device),
         Weights::File(path) => {
@@ -74,7 +81,7 @@ pub(crate) fn start(spec: &ModelSpec, weights: &Weights, seed: u64, device: &Dev
         }
         Weights::Imagenet => {
             let mut bar = None;
-            let model = load_pretrained(spec, device, &mut |done, total| {
+            let model = load_pretrained_with(spec, &options, device, &mut |done, total| {
                 bar.get_or_insert_with(|| progress::bar(total, "weights [{bar:28}] {bytes}/{total_bytes}"))
                     .set_position(done);
             })?;

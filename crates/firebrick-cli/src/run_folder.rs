@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::config::Config;
+use crate::eval::write_whole;
 
 /// Files of a run. Dropped without a model in it, it is taken back, so that the same command can be given again.
 pub(crate) struct RunFolder {
@@ -56,8 +57,7 @@ impl RunFolder {
 
     /// Writes the configuration, as a file that `--config` reads.
     pub(crate) fn write_config(&self, config: &Config) -> Result<()> {
-        let path = self.config();
-        std::fs::write(&path, config.to_toml()?).with_context(|| format!("{}: cannot write", path.display()))
+        write_whole(&self.config(), config.to_toml()?.as_bytes())
     }
 
     /// Keeps the folder without a model of its own, e.g. for the runs in it.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use firebrick::augment::{Augmentation, Geometry, Interpolation, Normalization, Preprocess};
 use firebrick::burn::tensor::Device;
 use firebrick::data::{DecodeLimits, FolderOptions, ImageFolder, Sample};
@@ -69,6 +69,7 @@ pub(crate) fn train_or_find(config: Config, finder: Option<RateFinder>) -> Resul
         return table::train(config, finder, started);
     }
     let spec = find(&config.model)?;
+    check_network(&config, spec)?;
     let augmentation = config.augment.augmentation()?;
     let device = config.device.open()?;
     // Dropout draws from the device's own generator, which starts anywhere unless it is told where.
@@ -78,13 +79,8 @@ pub(crate) fn train_or_find(config: Config, finder: Option<RateFinder>) -> Resul
         &FolderOptions { validation_split: config.val_split, seed: config.seed },
     )?;
     let model = || -> Result<Classifier> {
-        let options = CreateOptions {
-            classes: data.classes.len(),
-            hidden: config.hidden.0.clone(),
-            dropout: config.dropout,
-            seed: config.seed,
-        };
-        Ok(start(spec, &config.weights, config.seed, &device)?.reset_head(&options, &device))
+        let options = CreateOptions { classes: data.classes.len(), ..create_options(&config) };
+        Ok(start(spec, &config.weights, &options, &device)?.reset_head(&options, &device))
     };
     // A search for a rate has nothing to save: Ctrl-C just ends it.
     let stop = if finder.is_some() { Arc::default() } else { interrupt::flag()? };
@@ -145,6 +141,43 @@ pub(crate) fn train_or_find(config: Config, finder: Option<RateFinder>) -> Resul
         }
         None => Ok(Ended::Interrupted),
     }
+}
+
+/// What the configuration says of the network.
+fn create_options(config: &Config) -> CreateOptions {
+    CreateOptions {
+        hidden: config.hidden.0.clone(),
+        dropout: config.dropout,
+        drop_path: config.drop_path,
+        image_size: config.input_size.0.map(|side| [side, side]),
+        seed: config.seed,
+        ..CreateOptions::default()
+    }
+}
+
+/// Checks what the network must agree to, from its description alone: the size of the images, and the stage that is frozen.
+fn check_network(config: &Config, spec: &ModelSpec) -> Result<()> {
+    ensure!(
+        (0.0..1.0).contains(&config.drop_path),
+        "drop_path is {:?}; it must be at least 0 and less than 1",
+        config.drop_path
+    );
+    let options = create_options(config);
+    let graph = spec.graph(&options.build(spec));
+    let [height, width] = options.image_size.unwrap_or(spec.input_size).map(|side| side as usize);
+    graph
+        .shapes([height, width])
+        .with_context(|| format!("input_size is {height}, which is too small for {}", spec.name))?;
+    if let Freeze::Until(stage) = &config.freeze {
+        let stages: Vec<&str> = graph.stages().iter().map(|stage| stage.name.as_str()).collect();
+        ensure!(
+            stages.contains(&stage.as_str()),
+            "freeze is `{stage}`; it must be backbone, none, or a stage of {}: {}",
+            spec.name,
+            stages.join(", ")
+        );
+    }
+    Ok(())
 }
 
 /// The loss, if one was chosen, that goes with the training labels.
@@ -234,7 +267,20 @@ impl Run {
         validation: Vec<Sample>,
         started: Instant,
     ) -> Result<Option<f64>> {
-        match self.config.freeze {
+        match &self.config.freeze {
+            Freeze::Until(stage) => {
+                let Classifier { backbone, head } = model;
+                let frozen = backbone.compile_until(stage, self.manifest.preprocess.input_size)?;
+                let map = |images| frozen.map(images);
+                let mut train = Extracted::new(self.training_images(train)?, map);
+                let mut validation = Extracted::new(self.images(validation, false), map);
+                let rest = Classifier { backbone: backbone.after(stage)?, head };
+                let assemble = |rest: &Classifier| Classifier {
+                    backbone: rest.backbone.clone().rejoin(&backbone),
+                    head: rest.head.clone(),
+                };
+                self.fit(rest, &mut train, &mut validation, assemble, started)
+            }
             Freeze::None => {
                 let mut train = self.training_images(train)?;
                 let mut validation = self.images(validation, false);

@@ -62,6 +62,17 @@ fn a_value_outside_its_range_is_told_the_range() {
         ("--loss focal:gamma=-2", &["`gamma` is -2", "at least 0"]),
         ("--loss cross_entropy:label_smoothing=2", &["`label_smoothing` is 2", "0 to 1"]),
         ("--loss cross_entropy:class_weights=[1,2,3]", &["`class_weights` is a list of 3", "2 classes"]),
+        ("--loss triplet:margin=-1", &["`margin` is -1", "greater than 0"]),
+        ("--loss nt_xent:temperature=0", &["`temperature` is 0", "greater than 0"]),
+        ("--loss triplet --mix mixup=0.2", &["mix is `mixup=0.2`", "`triplet`"]),
+        (
+            "--loss binary_cross_entropy:positive_weights=[1]",
+            &["`positive_weights` is a list of 1", "2 outputs"],
+        ),
+        ("--loss focal:gamma=much", &["`gamma` is `much`", "a number"]),
+        ("--optimizer adam:preset=jax", &["`preset` is", "keras or torch"]),
+        ("--optimizer lion:preset=torch", &["PyTorch has no `lion`"]),
+        ("--schedule plateau:warmup=500", &["`warmup` is 500", "less than the 1 steps of the run"]),
         ("--mix mixup=-1", &["`mixup` is -1", "0.001"]),
         ("--mix blend=1", &["`blend`", "`cutmix`"]),
         ("--clip norm=-1", &["`clip norm` is -1", "greater than 0"]),
@@ -79,7 +90,8 @@ fn a_value_outside_its_range_is_told_the_range() {
         ("--schedule step", &["`step`", "`every`"]),
         ("--schedule plateau:factor=2", &["`factor` is 2", "between 0 and 1"]),
         ("--schedule cosine:warmup=500", &["`warmup` is 500", "less than the 1 steps of the run"]),
-        ("--freeze head", &["'head'", "--freeze", "backbone, none"]),
+        ("--freeze head", &["freeze is `head`", "backbone", "none", "stage7"]),
+        ("--drop-path 1", &["drop_path", "1.0"]),
         ("--on-bad-image ignore", &["'ignore'", "--on-bad-image", "fail, skip"]),
         ("--device gpu", &["gpu", "wgpu"]),
     ] {
@@ -131,6 +143,20 @@ fn a_wrong_augmentation_is_told_the_file_and_the_key() {
     sandbox.write("unknown_key.toml", "rotation = 40");
     sandbox.write("out_of_range.toml", "zoom_range = 2.0");
     sandbox.write("no_table.toml", "40");
+    sandbox.write("policy.toml", "[[step]]\nname = 'autoaugment'\npolicy = 'imagnet'\n");
+    sandbox.write("step.toml", "[[step]]\nname = 'random_invert'\n[[step]]\nname = 'colour_jitter'\n");
+    train(&sandbox, "--data data --augment policy.toml").refused(&[
+        "policy.toml",
+        "step 1 (autoaugment)",
+        "`policy`",
+        "imagnet",
+        "imagenet",
+    ]);
+    train(&sandbox, "--data data --augment step.toml").refused(&[
+        "step.toml",
+        "step 2 (colour_jitter)",
+        "did you mean `color_jitter`?",
+    ]);
     train(&sandbox, "--data data --augment kears").refused(&["`kears`", "neither none, keras, randaugment"]);
     train(&sandbox, "--data data --augment unknown_key.toml").refused(&[
         "unknown_key.toml",

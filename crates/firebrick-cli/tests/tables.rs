@@ -97,7 +97,7 @@ fn a_deep_network_learns_classes_and_is_used_as_it_was_learnt() {
         assert!(figure(&trained.stdout, name) > 0.85, "{settings}: {}", trained.stdout);
     }
     for (task, settings, words) in [
-        (numbered, "--loss focal", &["focal", "mse, mae or huber"][..]),
+        (numbered, "--loss focal", &["focal", "mse, mae, huber or smooth_l1"][..]),
         (numbered, "--mix mixup=0.2", &["mixup=0.2", "numbers are not mixed"]),
         (labelled, "--mix cutmix=1", &["`cutmix` is 1", "only images"]),
         (labelled, "--optimizer lbfgs:steps=0", &["`lbfgs steps` is 0"]),

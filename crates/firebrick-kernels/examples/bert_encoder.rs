@@ -52,7 +52,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
     let plan = bert_encoder()?;
     let mut peers = match python {
-        Some(python) => Some(Peers::start(&python, "bert_encoder.py", threads)?),
+        Some(python) => Some(Peers::start(&python, "bert_encoder.py", "bert_encoder", threads)?),
         None => None,
     };
     let gflop = 2.0 * plan.multiply_adds(tokens) as f64 / 1e9;

@@ -19,6 +19,12 @@ pub enum Activation {
     HardSwish,
     /// `x * (1 + erf(x / sqrt(2))) / 2`, of Hendrycks and Gimpel 2016, within 2e-7; not the approximation by `tanh`.
     Gelu,
+    /// `1 / (1 + exp(-x))`, within 2e-7.
+    Sigmoid,
+    /// `min(max(x + 3, 0), 6) / 6`, of MobileNetV3's gates; PyTorch's and Keras 3's `hard_sigmoid`.
+    HardSigmoid,
+    /// `(exp(x) - exp(-x)) / (exp(x) + exp(-x))`, within 2e-7.
+    Tanh,
 }
 
 /// An activation as the kernels apply it: bounds, which cost two instructions and are always applied, then a curve, if any.
@@ -35,6 +41,9 @@ pub(crate) enum Curve {
     Silu,
     HardSwish,
     Gelu,
+    Sigmoid,
+    HardSigmoid,
+    Tanh,
 }
 
 impl Finish {
@@ -50,6 +59,21 @@ impl Finish {
             Activation::Silu => Finish { curve: Some(Curve::Silu), ..Finish::NOTHING },
             Activation::HardSwish => Finish { curve: Some(Curve::HardSwish), ..Finish::NOTHING },
             Activation::Gelu => Finish { curve: Some(Curve::Gelu), ..Finish::NOTHING },
+            Activation::Sigmoid => Finish { curve: Some(Curve::Sigmoid), ..Finish::NOTHING },
+            Activation::HardSigmoid => Finish { curve: Some(Curve::HardSigmoid), ..Finish::NOTHING },
+            Activation::Tanh => Finish { curve: Some(Curve::Tanh), ..Finish::NOTHING },
+        }
+    }
+}
+
+impl Finish {
+    /// Bounds, then the curve.
+    #[inline(always)]
+    pub(crate) fn apply<S: Simd>(&self, simd: S, x: S::Vector) -> S::Vector {
+        let bounded = simd.at_most(simd.splat(self.highest), simd.at_least(simd.splat(self.lowest), x));
+        match self.curve {
+            Some(curve) => curve.apply(simd, bounded),
+            None => bounded,
         }
     }
 }
@@ -67,8 +91,28 @@ impl Curve {
                 simd.mul(x, simd.mul(simd.at_most(simd.splat(6.0), gate), simd.splat(1.0 / 6.0)))
             }
             Curve::Gelu => gelu(simd, x),
+            Curve::Sigmoid => sigmoid(simd, x),
+            Curve::HardSigmoid => {
+                let gate = simd.at_least(simd.splat(0.0), simd.add(x, simd.splat(3.0)));
+                simd.mul(simd.at_most(simd.splat(6.0), gate), simd.splat(1.0 / 6.0))
+            }
+            Curve::Tanh => tanh(simd, x),
         }
     }
+}
+
+#[inline(always)]
+pub(crate) fn sigmoid<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
+    let one = simd.splat(1.0);
+    simd.div(one, simd.add(simd.exp(simd.mul(x, simd.splat(-1.0))), one))
+}
+
+/// `(1 - e) / (1 + e)` with `e = exp(-2 x)`; where `exp` ends at its bounds, the quotient is 1 or -1 already.
+#[inline(always)]
+pub(crate) fn tanh<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
+    let one = simd.splat(1.0);
+    let e = simd.exp(simd.mul(x, simd.splat(-2.0)));
+    simd.div(simd.mul_add(e, simd.splat(-1.0), one), simd.add(e, one))
 }
 
 /// `max(x, 0) - |x| Q(|x|)`, where `Q` is the upper tail of the normal distribution: neither side of zero subtracts values
@@ -141,6 +185,23 @@ mod tests {
         assert_eq!(gelu(simd, [f32::INFINITY]), [f32::INFINITY]);
         assert!(gelu(simd, [f32::NEG_INFINITY])[0].abs() < 1e-8);
         assert_eq!(gelu(simd, [0.0]), [0.0]);
+    }
+
+    #[test]
+    fn the_gates_are_within_their_promise_of_the_exact_forms() {
+        let simd = Scalar::<1>;
+        for step in -100_000..=100_000 {
+            let x = step as f32 / 1000.0;
+            for activation in [Activation::Sigmoid, Activation::HardSigmoid, Activation::Tanh] {
+                let [actual] = Finish::of(activation).apply(simd, [x]);
+                let expected = activate(activation, f64::from(x));
+                let error = (f64::from(actual) - expected).abs();
+                assert!(error < 2e-7, "{activation:?} of {x} is {actual}, not {expected}");
+            }
+        }
+        assert_eq!(tanh(simd, [f32::INFINITY]), [1.0]);
+        assert_eq!(tanh(simd, [f32::NEG_INFINITY]), [-1.0]);
+        assert_eq!(sigmoid(simd, [f32::INFINITY]), [1.0]);
     }
 
     #[test]

@@ -85,6 +85,15 @@ impl<'a> Shared<'a> {
         Self { start: unsafe { self.start.add(first) }, len: self.len - first, owner: PhantomData }
     }
 
+    /// `len` values from `first` on.
+    ///
+    /// # Panics
+    /// If the range leaves the buffer.
+    pub(crate) fn part(self, first: usize, len: usize) -> Self {
+        self.check(first, len);
+        Self { len, ..self.from(first) }
+    }
+
     pub(crate) fn as_mut_ptr(self) -> *mut f32 {
         self.start
     }

@@ -22,9 +22,7 @@ pub enum KernelError {
     },
 
     /// A layer expects another number of channels than arrive.
-    #[error(
-        "layer {layer}: {operation} expects {expected} input channels, but {actual} arrive from the layer before"
-    )]
+    #[error("layer {layer}: {operation} expects {expected} input channels, but {actual} arrive")]
     InputChannels {
         /// The layer's place in the plan, from 0.
         layer: usize,
@@ -83,6 +81,13 @@ pub enum KernelError {
         layers: usize,
         /// Channels, height, width.
         input: [usize; 3],
+    },
+
+    /// No value of the plan was made an output.
+    #[error("a plan of {layers} layers has no output; name one with `output`")]
+    NoOutput {
+        /// Layers given.
+        layers: usize,
     },
 
     /// Sizes that no transformer encoder can have.

@@ -1,7 +1,7 @@
 //! SIMD kernels for CPUs and the inference plan: a network folded, packed and laid out once, then run without allocation.
 //!
-//! [`PlanBuilder`] takes the layers of a network in evaluation mode, with weights as PyTorch stores them, and compiles them
-//! into a [`Plan`]. Images go in as `[batch, height, width, channels]` in `f32`; what comes out is the same for any number of
+//! [`PlanBuilder`] takes the operations of a network in evaluation mode, any graph without cycles, with weights as PyTorch stores
+//! them, and compiles them into a [`Plan`]. Images go in as `[batch, height, width, channels]` in `f32`; what comes out is the same for any number of
 //! threads and any split into batches, byte for byte.
 //!
 //! [`EncoderPlanBuilder`] does the same for transformer encoders (BERT, ViT and the like): tokens or features in, hidden states out.
@@ -30,11 +30,13 @@ mod params;
 mod peak;
 mod plan;
 mod pool;
+mod pool_window;
 mod product;
 #[cfg(test)]
 mod reference;
 mod simd;
 mod team;
+mod winograd;
 
 pub use activation::Activation;
 pub use chain::{
@@ -49,4 +51,5 @@ pub use error::KernelError;
 pub use level::SimdLevel;
 pub use params::{BatchNormParams, ConvParams};
 pub use peak::multiply_add_peak;
-pub use plan::{Plan, PlanBuilder};
+pub use plan::{Plan, PlanBuilder, StepTime, Value};
+pub use pool_window::PoolParams;

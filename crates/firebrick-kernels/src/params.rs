@@ -68,7 +68,7 @@ pub(crate) struct ConvShape {
 }
 
 /// The largest kernel, stride or padding: far above what networks use, and small enough that no size computation overflows.
-const LARGEST_WINDOW: usize = 1 << 12;
+pub(crate) const LARGEST_WINDOW: usize = 1 << 12;
 /// The most channels, likewise.
 pub(crate) const MOST_CHANNELS: usize = 1 << 20;
 
@@ -129,7 +129,26 @@ impl ConvShape {
     }
 }
 
+/// Checks that a parameter has as many values as its shape says.
+pub(crate) fn checked_length(
+    layer: usize,
+    parameter: &'static str,
+    values: &[f32],
+    shape: &[usize],
+) -> Result<(), KernelError> {
+    let expected = shape.iter().product();
+    if values.len() == expected {
+        return Ok(());
+    }
+    let (shape, actual) = (format!("{shape:?}"), values.len());
+    Err(KernelError::ParameterLength { layer, parameter, shape, expected, actual })
+}
+
 impl ConvParams<'_> {
+    pub(crate) fn is_depthwise(&self) -> bool {
+        self.groups == self.in_channels && self.groups == self.out_channels && self.groups > 1
+    }
+
     /// Checks every size and multiplies the BatchNorm into the weights, in f64, rounded once.
     pub(crate) fn fold(&self, layer: usize) -> Result<FoldedConv, KernelError> {
         let sizes = ConvShape {
@@ -144,14 +163,8 @@ impl ConvParams<'_> {
         let (inputs, outputs, groups) = (self.in_channels, self.out_channels, self.groups);
 
         let shape = [outputs, inputs / groups, self.kernel[0], self.kernel[1]];
-        let length = |parameter, values: &[f32], shape: &[usize]| {
-            let expected = shape.iter().product();
-            if values.len() == expected {
-                return Ok(());
-            }
-            let (shape, actual) = (format!("{shape:?}"), values.len());
-            Err(KernelError::ParameterLength { layer, parameter, shape, expected, actual })
-        };
+        let length =
+            |parameter, values: &[f32], shape: &[usize]| checked_length(layer, parameter, values, shape);
         length("weight", self.weight, &shape)?;
         if let Some(bias) = self.bias {
             length("bias", bias, &[outputs])?;

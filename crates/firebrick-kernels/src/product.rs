@@ -278,14 +278,40 @@ unsafe fn tiles<S: Simd, const M: usize, const N: usize, L, R>(
             let share = upcoming.len().div_ceil(count).next_multiple_of(LINE).max(LINE);
             let mut upcoming = upcoming.chunks(share);
             for index in 0..count {
-                for line in upcoming.next().unwrap_or_default().chunks(LINE) {
-                    simd.prefetch(line.as_ptr());
-                }
+                let upcoming = Fetch::new(upcoming.next().unwrap_or_default(), product.run_count);
                 // SAFETY: handed on to the caller.
-                unsafe { tile::<S, M, N, L, R>(simd, product, left, result, first + M * index) };
+                unsafe { tile::<S, M, N, L, R>(simd, product, left, result, first + M * index, upcoming) };
             }
         },
     );
+}
+
+/// Lines to be fetched while a tile is computed: some with each run, because a processor has room for few dozen at a time and
+/// would wait for all of them.
+struct Fetch {
+    next: *const f32,
+    lines: usize,
+    runs: usize,
+    /// Lines that are due, in parts of a run.
+    due: usize,
+}
+
+impl Fetch {
+    #[inline(always)]
+    fn new(values: &[f32], runs: usize) -> Self {
+        Self { next: values.as_ptr(), lines: values.len().div_ceil(LINE), runs, due: 0 }
+    }
+
+    /// The lines that are due with one more run.
+    #[inline(always)]
+    fn advance<S: Simd>(&mut self, simd: S) {
+        self.due += self.lines;
+        while self.due >= self.runs {
+            simd.prefetch(self.next);
+            self.next = self.next.wrapping_add(LINE);
+            self.due -= self.runs;
+        }
+    }
 }
 
 /// # Safety
@@ -297,6 +323,7 @@ unsafe fn tile<S: Simd, const M: usize, const N: usize, L, R>(
     left: &L,
     result: &R,
     pixel: usize,
+    mut upcoming: Fetch,
 ) where
     L: Address + ?Sized,
     R: Address + ?Sized,
@@ -332,6 +359,7 @@ unsafe fn tile<S: Simd, const M: usize, const N: usize, L, R>(
             product.runs.offsets.get_unchecked(product.first_run..product.first_run + product.run_count);
         if product.runs.length == lanes {
             for &run in runs {
+                upcoming.advance(simd);
                 for k in 0..S::LANES {
                     accumulate(simd, &left_at, run as usize + k, weights.add(k * N * lanes), &mut sums);
                 }
@@ -339,6 +367,7 @@ unsafe fn tile<S: Simd, const M: usize, const N: usize, L, R>(
             }
         } else if product.runs.length == lanes / 2 {
             for &run in runs {
+                upcoming.advance(simd);
                 for k in 0..S::LANES / 2 {
                     accumulate(simd, &left_at, run as usize + k, weights.add(k * N * lanes), &mut sums);
                 }
@@ -346,6 +375,7 @@ unsafe fn tile<S: Simd, const M: usize, const N: usize, L, R>(
             }
         } else {
             for &run in runs {
+                upcoming.advance(simd);
                 for k in 0..product.runs.length {
                     accumulate(simd, &left_at, run as usize + k, weights, &mut sums);
                     weights = weights.add(N * lanes);

@@ -1,6 +1,6 @@
 //! The network as the textbook has it: loops over `[height, width, channels]` in f64. What the kernels are tested against.
 
-use crate::{Activation, ConvParams};
+use crate::{Activation, ConvParams, PoolParams};
 
 /// An image, `[height, width, channels]`.
 #[derive(Debug, Clone)]
@@ -30,6 +30,9 @@ pub(crate) fn activate(activation: Activation, x: f64) -> f64 {
         Activation::Silu => x / (1.0 + (-x).exp()),
         Activation::HardSwish => x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
         Activation::Gelu => x * normal_cdf(x),
+        Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+        Activation::HardSigmoid => (x + 3.0).clamp(0.0, 6.0) / 6.0,
+        Activation::Tanh => x.tanh(),
     }
 }
 
@@ -86,6 +89,122 @@ pub(crate) fn global_average_pool(input: &Image) -> Image {
         .map(|channel| input.values.iter().skip(channel).step_by(input.channels).sum::<f64>() / pixels as f64)
         .collect();
     Image { height: 1, width: 1, channels: input.channels, values }
+}
+
+/// What a pooling operation does with the values under a window.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Pool {
+    Maximum,
+    /// Over the window's pixels in input and padding.
+    AverageWithPadding,
+    /// Over the window's pixels in the input.
+    Average,
+}
+
+/// The windows of PyTorch's pooling, in coordinates of the padded input.
+pub(crate) fn pool(params: &PoolParams, pool: Pool, input: &Image) -> Image {
+    let [[top, bottom], [left, right]] = params.padding;
+    let count = |size: usize, kernel: usize, stride: usize, [before, after]: [usize; 2]| {
+        let steps = (size + before + after - kernel) as f64 / stride as f64;
+        if !params.ceil {
+            return steps.floor() as usize + 1;
+        }
+        let count = steps.ceil() as usize + 1;
+        if (count - 1) * stride >= size + before { count - 1 } else { count }
+    };
+    let height = count(input.height, params.kernel[0], params.stride[0], params.padding[0]);
+    let width = count(input.width, params.kernel[1], params.stride[1], params.padding[1]);
+    let mut values = Vec::new();
+    for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+        for channel in 0..input.channels {
+            let (mut most, mut sum, mut inside, mut all) = (f64::NEG_INFINITY, 0.0, 0, 0);
+            for padded_y in (y * params.stride[0]..).take(params.kernel[0]) {
+                for padded_x in (x * params.stride[1]..).take(params.kernel[1]) {
+                    if padded_y < input.height + top + bottom && padded_x < input.width + left + right {
+                        all += 1;
+                    }
+                    let image = |at: usize, before: usize, size: usize| {
+                        at.checked_sub(before).filter(|&at| at < size)
+                    };
+                    let (from_y, from_x) =
+                        (image(padded_y, top, input.height), image(padded_x, left, input.width));
+                    if let (Some(from_y), Some(from_x)) = (from_y, from_x) {
+                        let value = input.at(from_y, from_x, channel);
+                        (most, sum, inside) = (most.max(value), sum + value, inside + 1);
+                    }
+                }
+            }
+            values.push(match pool {
+                Pool::Maximum => most,
+                Pool::AverageWithPadding => sum / f64::from(all),
+                Pool::Average => sum / f64::from(inside),
+            });
+        }
+    }
+    Image { height, width, channels: input.channels, values }
+}
+
+/// PyTorch's adaptive average pooling.
+pub(crate) fn adaptive_average_pool([height, width]: [usize; 2], input: &Image) -> Image {
+    let bin = |index: usize, count: usize, size: usize| {
+        let (index, count, size) = (index as f64, count as f64, size as f64);
+        (index * size / count).floor() as usize..((index + 1.0) * size / count).ceil() as usize
+    };
+    let mut values = Vec::new();
+    for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+        let (rows, columns) = (bin(y, height, input.height), bin(x, width, input.width));
+        for channel in 0..input.channels {
+            let under = rows.clone().flat_map(|y| columns.clone().map(move |x| (y, x)));
+            let sum: f64 = under.map(|(y, x)| input.at(y, x, channel)).sum();
+            values.push(sum / (rows.len() * columns.len()) as f64);
+        }
+    }
+    Image { height, width, channels: input.channels, values }
+}
+
+pub(crate) fn concat(inputs: &[&Image]) -> Image {
+    let (height, width) = (inputs[0].height, inputs[0].width);
+    let values = (0..height * width)
+        .flat_map(|pixel| {
+            inputs.iter().flat_map(move |input| &input.values[pixel * input.channels..][..input.channels])
+        })
+        .copied()
+        .collect();
+    Image { height, width, channels: inputs.iter().map(|input| input.channels).sum(), values }
+}
+
+/// Applies a function of the channel, the value's place, and the value to every value.
+pub(crate) fn map(input: &Image, function: impl Fn(usize, usize, f64) -> f64) -> Image {
+    let values = input.values.iter().enumerate();
+    let values = values.map(|(at, &value)| function(at % input.channels, at, value)).collect();
+    Image { values, ..*input }
+}
+
+pub(crate) fn layer_norm(gamma: &[f32], beta: &[f32], epsilon: f32, input: &Image) -> Image {
+    let mut values = Vec::new();
+    for pixel in input.values.chunks(input.channels) {
+        let count = pixel.len() as f64;
+        let mean = pixel.iter().sum::<f64>() / count;
+        let variance = pixel.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
+        let scale = 1.0 / (variance + f64::from(epsilon)).sqrt();
+        let parameters = gamma.iter().zip(beta);
+        values.extend(
+            pixel
+                .iter()
+                .zip(parameters)
+                .map(|(value, (&gamma, &beta))| (value - mean) * scale * f64::from(gamma) + f64::from(beta)),
+        );
+    }
+    Image { values, ..*input }
+}
+
+/// `[c, h, w]` as `[c * h * w, 1, 1]`.
+pub(crate) fn flatten(input: &Image) -> Image {
+    let mut values = Vec::new();
+    for channel in 0..input.channels {
+        values.extend(input.values.iter().skip(channel).step_by(input.channels));
+    }
+    Image { height: 1, width: 1, channels: values.len(), values }
 }
 
 /// The normal distribution's cumulative function, to about 1e-14: the series around 0 where that converges fast, the continued

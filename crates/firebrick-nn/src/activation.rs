@@ -1,6 +1,6 @@
 //! Non-linearities, named so that a configuration file can hold them.
 
-use burn::tensor::{Tensor, activation};
+use burn::tensor::{DType, Tensor, activation};
 use serde::{Deserialize, Serialize};
 
 use crate::LayerError;
@@ -97,7 +97,7 @@ impl Activation {
     pub fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
         match self {
             Self::None => x,
-            Self::Sigmoid => activation::sigmoid(x),
+            Self::Sigmoid => sigmoid(x),
             Self::Tanh => x.tanh(),
             Self::Relu => activation::relu(x),
             Self::Relu6 => x.clamp(0.0, 6.0),
@@ -106,7 +106,7 @@ impl Activation {
             Self::Selu => activation::selu(x),
             Self::Gelu => gelu(x),
             Self::GeluTanh => activation::gelu_approximate(x),
-            Self::Silu => activation::silu(x),
+            Self::Silu => x.clone() * sigmoid(x),
             Self::HardSigmoid => hard_sigmoid(x),
             Self::HardSwish => x.clone() * hard_sigmoid(x),
             Self::Mish => x.clone() * softplus(x).tanh(),
@@ -133,20 +133,57 @@ impl Activation {
 impl std::str::FromStr for Activation {
     type Err = LayerError;
 
-    /// The function of this name, with PyTorch's parameters where it has some.
-    fn from_str(name: &str) -> Result<Self, LayerError> {
-        Self::ALL.into_iter().find(|activation| activation.name() == name).ok_or_else(|| LayerError {
+    /// The function of this name, with PyTorch's parameter where it has one, or with one that is given: `leaky_relu:slope=0.3`,
+    /// `elu:alpha=0.5`.
+    fn from_str(text: &str) -> Result<Self, LayerError> {
+        let (name, setting) = text.split_once(':').unwrap_or((text, ""));
+        let known = Self::ALL.into_iter().find(|activation| activation.name() == name.trim());
+        let mut activation = known.ok_or_else(|| LayerError {
             layer: "network",
             field: "activation",
             value: name.to_owned(),
             expected: format!("one of {}", Self::ALL.map(Self::name).join(", ")),
-        })
+        })?;
+        if setting.is_empty() {
+            return Ok(activation);
+        }
+        let (field, parameter) = match &mut activation {
+            Self::LeakyRelu { slope } => ("slope", slope),
+            Self::Elu { alpha } => ("alpha", alpha),
+            other => {
+                let expected = format!("`{}` alone, which has no parameter", other.name());
+                let value = text.to_owned();
+                return Err(LayerError { layer: "network", field: "activation", value, expected });
+            }
+        };
+        let (key, value) = setting.split_once('=').unwrap_or((setting, ""));
+        match value.trim().parse::<f64>() {
+            Ok(number) if key.trim() == field && number.is_finite() && number >= 0.0 => *parameter = number,
+            _ => {
+                let expected = format!("`{name}:{field}=NUMBER` with a number of at least 0");
+                return Err(LayerError {
+                    layer: "network",
+                    field: "activation",
+                    value: text.to_owned(),
+                    expected,
+                });
+            }
+        }
+        Ok(activation)
     }
 }
 
 /// Burn's own has the derivative of an approximation, 7e-4 off.
 fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     x.clone() * ((x * std::f64::consts::FRAC_1_SQRT_2).erf() + 1.0) * 0.5
+}
+
+/// Burn's own computes in f32 whatever the type.
+pub(crate) fn sigmoid<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    match x.dtype() {
+        DType::F64 => ((x * 0.5).tanh() + 1.0) * 0.5,
+        _ => activation::sigmoid(x),
+    }
 }
 
 fn hard_sigmoid<const D: usize>(x: Tensor<D>) -> Tensor<D> {
@@ -209,12 +246,38 @@ mod tests {
     }
 
     #[test]
+    fn each_gradient_is_the_slope_in_f64() {
+        #[allow(deprecated)]
+        let device = Device::ndarray();
+        // None of them near a kink: those are at -3, 0, 3 and 6.
+        let x = TensorData::from([-7.5f64, -2.6, -1.1, -0.4, 0.3, 0.7, 1.9, 4.2, 8.5]);
+        for activation in Activation::ALL {
+            let check = firebrick_autodiff::GradientCheck::default();
+            firebrick_autodiff::check_gradient(&device, &[("x", x.clone())], check, |inputs| {
+                activation.forward(inputs.tensor::<1>(0))
+            })
+            .unwrap_or_else(|error| panic!("{activation:?}: {error}"));
+        }
+    }
+
+    #[test]
     fn a_configuration_file_says_each() {
         for activation in Activation::ALL {
             let text = serde_json::to_string(&activation).expect("JSON");
             assert_eq!(serde_json::from_str::<Activation>(&text).expect(&text), activation);
             assert_eq!(activation.name().parse(), Ok(activation));
             assert!(text.contains(activation.name()), "{text}");
+        }
+        assert_eq!("leaky_relu:slope=0.3".parse(), Ok(Activation::LeakyRelu { slope: 0.3 }));
+        assert_eq!("elu:alpha=0.5".parse(), Ok(Activation::Elu { alpha: 0.5 }));
+        for (text, part) in [
+            ("leaky_relu:alpha=0.3", "`leaky_relu:slope=NUMBER`"),
+            ("leaky_relu:slope=-1", "at least 0"),
+            ("elu:alpha=much", "`elu:alpha=NUMBER`"),
+            ("gelu:alpha=1", "no parameter"),
+        ] {
+            let message = text.parse::<Activation>().expect_err(text).to_string();
+            assert!(message.contains("`activation` is ") && message.contains(part), "{message}");
         }
         let message = "swish".parse::<Activation>().expect_err("its name is silu").to_string();
         assert!(message.contains("`activation` is swish") && message.contains("silu"), "{message}");

@@ -111,7 +111,8 @@ impl AttentionMask {
     }
 }
 
-/// Attention of several heads (Vaswani et al. 2017, arXiv:1706.03762, section 3.2): of tokens to themselves, or of queries to a memory.
+/// Attention of several heads (Vaswani et al. 2017, arXiv:1706.03762, section 3.2): of tokens to themselves, or of queries to a memory. A head of
+/// width `d` gives `softmax(q kᵀ / √d) v`; what they give, side by side, goes through one more dense layer.
 #[derive(Module, Debug)]
 pub struct MultiHeadAttention {
     /// To the queries.

@@ -165,8 +165,38 @@ pub fn seed_of(seed: u64, index: u64) -> u64 {
 }
 
 #[cfg(test)]
+// The largest error of each is printed: the table of docs/layers.md is read off it.
+#[allow(clippy::print_stdout)]
 mod tests {
     use super::*;
+
+    #[derive(Deserialize)]
+    struct Golden {
+        made_by: String,
+        fan_in: usize,
+        fan_out: usize,
+        cases: Vec<Case>,
+    }
+
+    #[derive(Deserialize)]
+    struct Case {
+        initializer: Initializer,
+        peer: String,
+        variance: f64,
+    }
+
+    #[test]
+    fn the_variance_is_pytorchs_and_keras() {
+        let golden: Golden =
+            serde_json::from_str(include_str!("../tests/goldens/initializers.json")).expect("valid JSON");
+        for Case { initializer, peer, variance } in &golden.cases {
+            let (_, ours) = moments(&initializer.draw(&[400_000], golden.fan_in, golden.fan_out, 11));
+            let error = if *variance > 0.0 { (ours / variance - 1.0).abs() } else { ours };
+            println!("{:40} {peer:32} {:.2} %", format!("{initializer:?}"), 100.0 * error);
+            // Of 400,000 normal draws the variance is right to 0.22 %; four times that and the peer's.
+            assert!(error < 0.01, "{initializer:?}: {ours}, {peer} {variance} (goldens: {})", golden.made_by);
+        }
+    }
 
     fn moments(values: &[f32]) -> (f64, f64) {
         let n = values.len() as f64;

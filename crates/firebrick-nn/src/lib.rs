@@ -11,7 +11,7 @@
 //! - [`dense`]: burn's linear layer and an activation as one operation
 //! - [`Activation`], and [`dropout`] of channels, samples, regions and weights
 //! - [`MultiHeadAttention`], positions, [`Recurrent`] layers, [`TransformerEncoder`] and [`TransformerDecoder`]
-//! - [`SeparableConv2d`], [`BlurPool`], [`SqueezeExcite`], [`LayerScale`], [`PatchEmbedding`]
+//! - [`SeparableConv2d`], [`BlurPool`], [`AdaptiveMaxPool2d`], [`SqueezeExcite`], [`LayerScale`], [`PatchEmbedding`]
 //! - [`presets`]: burn's norms with PyTorch's and Keras' settings
 //! - [`loss`]: what is minimised, with [`cross_entropy`] from logits the usual one
 //! - [`LayerSummary`]: what a layer costs, for tables of shapes, parameters and multiply-adds
@@ -28,6 +28,7 @@
 //! ```
 
 mod activation;
+mod adaptive_max_pool;
 mod attention;
 mod blur_pool;
 mod conv_norm_act;
@@ -49,6 +50,7 @@ mod summary;
 mod transformer;
 
 pub use activation::Activation;
+pub use adaptive_max_pool::AdaptiveMaxPool2d;
 pub use attention::{AttentionConfig, AttentionMask, MultiHeadAttention};
 pub use blur_pool::BlurPool;
 pub use conv_norm_act::{ConvNormAct, ConvNormActConfig, Padding, Residual};

@@ -2,9 +2,10 @@
 
 use burn::module::{Module, Param};
 use burn::nn::Dropout;
-use burn::tensor::{Device, Tensor, activation};
+use burn::tensor::{Device, Distribution, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::activation::sigmoid;
 use crate::dropout::dropout;
 use crate::{Initializer, LayerError, seed_of};
 
@@ -12,11 +13,13 @@ use crate::{Initializer, LayerError, seed_of};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cell {
-    /// `tanh(W x + U h + b)` (Elman 1990).
+    /// `h' = tanh(W x + U h + b)` (Elman 1990).
     Rnn,
-    /// Long short-term memory (Hochreiter & Schmidhuber 1997, with Gers' forget gate).
+    /// Long short-term memory (Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000): `i, f, o = σ(W x + U h + b)`,
+    /// `g = tanh(W x + U h + b)`, each with weights of its own, `c' = f c + i g`, `h' = o tanh(c')`.
     Lstm,
-    /// Gated recurrent unit (Cho et al. 2014, arXiv:1406.1078).
+    /// Gated recurrent unit (Cho et al. 2014, arXiv:1406.1078): `r, z = σ(W x + U h + b)`, `n = tanh(W x + b + r (U h + b))`,
+    /// `h' = (1 - z) n + z h`.
     Gru,
 }
 
@@ -107,22 +110,51 @@ impl Recurrent {
     /// # Panics
     /// If there is no step.
     pub fn forward(&self, x: Tensor<3>, state: Option<RecurrentState>) -> (Tensor<3>, RecurrentState) {
-        let [batch, steps, inputs] = x.dims();
+        let [batch, _, inputs] = x.dims();
+        // One mask for all steps.
+        let mask = |dropout: &Dropout, width: usize| {
+            let acts = dropout.prob > 0.0 && dropout.training.is_enabled() && x.device().is_autodiff();
+            let keeps = 1.0 - dropout.prob;
+            let options = (&x.device(), x.dtype());
+            acts.then(|| {
+                Tensor::<2>::random([batch, width], Distribution::Bernoulli(keeps), options) * (1.0 / keeps)
+            })
+        };
+        let input_mask = mask(&self.input_dropout, inputs);
+        let hidden_mask = mask(&self.recurrent_dropout, self.hidden_weight.val().dims()[0]);
+        self.apply(x, state, input_mask, hidden_mask)
+    }
+
+    /// As [`forward`](Self::forward), with factors for the inputs `[batch, inputs]` and the states `[batch, hidden]` that all steps are multiplied
+    /// with before their weights: 0 where dropped and `1 / (1 - p)` elsewhere.
+    ///
+    /// # Panics
+    /// If there is no step.
+    pub fn apply(
+        &self,
+        x: Tensor<3>,
+        state: Option<RecurrentState>,
+        input_mask: Option<Tensor<2>>,
+        hidden_mask: Option<Tensor<2>>,
+    ) -> (Tensor<3>, RecurrentState) {
+        let [batch, steps, _] = x.dims();
         let hidden_width = self.hidden_weight.val().dims()[0];
         let zeros = || Tensor::<2>::zeros([batch, hidden_width], (&x.device(), x.dtype()));
         let mut state = state.unwrap_or_else(|| RecurrentState { hidden: zeros(), cell: zeros() });
-        // One mask for all steps.
-        let input_mask =
-            self.input_dropout.forward(Tensor::ones([batch, 1, inputs], (&x.device(), x.dtype())));
-        let hidden_mask = self.recurrent_dropout.forward(zeros().ones_like());
         let none = firebrick_autodiff::Activation::None;
         let (input_bias, hidden_bias) = (Some(self.input_bias.val()), Some(self.hidden_bias.val()));
-        let from_inputs =
-            firebrick_autodiff::linear(x * input_mask, self.input_weight.val(), input_bias, none);
+        let x = match input_mask {
+            Some(mask) => x * mask.unsqueeze_dim(1),
+            None => x,
+        };
+        let from_inputs = firebrick_autodiff::linear(x, self.input_weight.val(), input_bias, none);
         let mut outputs = Vec::with_capacity(steps);
         for step in 0..steps {
             let from_input = from_inputs.clone().narrow(1, step, 1).squeeze_dim::<2>(1);
-            let masked = state.hidden.clone() * hidden_mask.clone();
+            let masked = match &hidden_mask {
+                Some(mask) => state.hidden.clone() * mask.clone(),
+                None => state.hidden.clone(),
+            };
             let from_hidden =
                 firebrick_autodiff::linear(masked, self.hidden_weight.val(), hidden_bias.clone(), none);
             state = self.step(from_input, from_hidden, state);
@@ -138,12 +170,12 @@ impl Recurrent {
         match self.cell {
             Cell::Rnn => RecurrentState { hidden: sum(0).tanh(), ..state },
             Cell::Lstm => {
-                let [input, forget, output] = [0, 1, 3].map(|index| activation::sigmoid(sum(index)));
+                let [input, forget, output] = [0, 1, 3].map(|index| sigmoid(sum(index)));
                 let cell = forget * state.cell + input * sum(2).tanh();
                 RecurrentState { hidden: output * cell.clone().tanh(), cell }
             }
             Cell::Gru => {
-                let [reset, update] = [0, 1].map(|index| activation::sigmoid(sum(index)));
+                let [reset, update] = [0, 1].map(|index| sigmoid(sum(index)));
                 let new = (gate(&from_input, 2) + reset * gate(&from_hidden, 2)).tanh();
                 RecurrentState { hidden: (state.hidden - new.clone()) * update + new, ..state }
             }

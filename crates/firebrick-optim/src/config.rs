@@ -25,7 +25,8 @@ use crate::sgd::Sgd;
 /// An optimizer and all its hyper-parameters but the learning rate, which belongs to the schedule.
 ///
 /// As data it is a table whose `name` is one of [`NAMES`](Self::NAMES) (`{ name = "adamw", weight_decay = 0.05 }`), as text
-/// `name` or `name:key=value,key=value`. What is left out has the default that its field names; other keys are refused.
+/// `name` or `name:key=value,key=value`. What is left out has the default that its field names; other keys are refused. In text,
+/// `preset=keras` or `preset=torch` takes what is left out from [`keras`](Self::keras) or [`torch`](Self::torch).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "snake_case", deny_unknown_fields)]
 pub enum OptimizerConfig {
@@ -347,6 +348,58 @@ impl OptimizerConfig {
         Self::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 }
     }
 
+    /// Keras 3's optimizer of this name with Keras' defaults; none where Keras has none or a rule of another form (Adafactor, Muon).
+    ///
+    /// Keras adds the epsilon of its Adams to the root of the second moment before its correction, ours comes after, as in the paper: what
+    /// this changes is below 1e-5 where gradients are not much smaller than 1e-2.
+    pub fn keras(name: &str) -> Option<Self> {
+        let [beta_1, beta_2, epsilon] = [0.9, 0.999, 1e-7];
+        Some(match name {
+            "sgd" => Self::sgd(),
+            "adam" => Self::adam_keras(),
+            "adamw" => Self::AdamW { beta_1, beta_2, epsilon, weight_decay: 0.004 },
+            "amsgrad" => Self::AmsGrad { beta_1, beta_2, epsilon },
+            "adamax" => Self::Adamax { beta_1, beta_2, epsilon },
+            "nadam" => Self::NAdam { beta_1, beta_2, epsilon, momentum_decay: 1.0 },
+            "adagrad" => Self::AdaGrad { initial_accumulator: 0.1, epsilon, epsilon_in_root: true },
+            "adadelta" => Self::Adadelta { rho: 0.95, epsilon },
+            "rmsprop" => Self::rmsprop_keras(),
+            "lion" => Self::Lion { beta_1, beta_2: 0.99, weight_decay: 0.0 },
+            "lamb" => Self::Lamb { beta_1, beta_2, epsilon, weight_decay: 0.0 },
+            _ => return None,
+        })
+    }
+
+    /// PyTorch's optimizer of this name with PyTorch's defaults; none where PyTorch has none (Lion, LAMB, LARS).
+    pub fn torch(name: &str) -> Option<Self> {
+        let [beta_1, beta_2, epsilon] = [0.9, 0.999, 1e-8];
+        Some(match name {
+            "sgd" => Self::sgd(),
+            "adam" => Self::adam_torch(),
+            "adamw" => Self::adamw_torch(),
+            "amsgrad" => Self::AmsGrad { beta_1, beta_2, epsilon },
+            "adamax" => Self::Adamax { beta_1, beta_2, epsilon },
+            "nadam" => Self::NAdam { beta_1, beta_2, epsilon, momentum_decay: 0.004 },
+            "radam" => Self::RAdam { beta_1, beta_2, epsilon },
+            "adagrad" => Self::AdaGrad { initial_accumulator: 0.0, epsilon: 1e-10, epsilon_in_root: false },
+            "adadelta" => Self::Adadelta { rho: 0.9, epsilon: 1e-6 },
+            "rmsprop" => {
+                Self::RmsProp { rho: 0.99, momentum: 0.0, epsilon, epsilon_in_root: false, centered: false }
+            }
+            "adafactor" => Self::Adafactor {
+                beta_2_decay: -0.8,
+                epsilon_1: f64::from(f32::EPSILON),
+                epsilon_2: 1e-3,
+                clip_threshold: 1.0,
+                weight_decay: 0.0,
+            },
+            "muon" => {
+                Self::Muon { momentum: 0.95, nesterov: true, weight_decay: 0.1, epsilon: 1e-7, steps: 5 }
+            }
+            _ => return None,
+        })
+    }
+
     /// Checks every hyper-parameter.
     ///
     /// # Errors
@@ -555,7 +608,32 @@ impl FromStr for OptimizerConfig {
         if !Self::NAMES.contains(&name) {
             return Err(OptimError::UnknownName(name.to_owned()));
         }
-        let config: Self = setting::parse_setting("optimizer", text)?;
+        let mut refused = None;
+        let config: Result<Self, OptimError> = setting::parse_with("optimizer", text, |map| {
+            let Some(preset) = map.remove("preset") else { return };
+            let (config, whose) = match preset.as_str() {
+                Some("keras") => (Self::keras(name), "Keras"),
+                Some("torch") => (Self::torch(name), "PyTorch"),
+                _ => {
+                    refused = Some(format!("`preset` is {preset}, it must be keras or torch"));
+                    return;
+                }
+            };
+            match config.map(serde_json::to_value) {
+                Some(Ok(serde_json::Value::Object(preset))) => {
+                    for (key, value) in preset {
+                        map.entry(key).or_insert(value);
+                    }
+                }
+                _ => {
+                    refused = Some(format!("`preset` is {preset}, but {whose} has no `{name}` of this form"))
+                }
+            }
+        });
+        if let Some(why) = refused {
+            return Err(OptimError::Setting { what: "optimizer", text: text.to_owned(), why });
+        }
+        let config = config?;
         config.validate()?;
         Ok(config)
     }

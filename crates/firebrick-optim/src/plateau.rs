@@ -20,11 +20,25 @@ pub struct ReduceOnPlateauConfig {
     pub min_rate: f64,
     /// Greater is better (an accuracy), not less (a loss); false by default.
     pub maximize: bool,
+    /// Steps of a straight line before the whole rate, as of [`ScheduleConfig::Warmup`](crate::ScheduleConfig::Warmup); 0 by default (Keras
+    /// has none). Less than the run has.
+    pub warmup: usize,
+    /// Share of the rate at the start of the warm-up, 0 to 1; 0 by default.
+    pub warmup_start: f64,
 }
 
 impl Default for ReduceOnPlateauConfig {
     fn default() -> Self {
-        Self { factor: 0.1, patience: 10, min_delta: 1e-4, cooldown: 0, min_rate: 0.0, maximize: false }
+        Self {
+            factor: 0.1,
+            patience: 10,
+            min_delta: 1e-4,
+            cooldown: 0,
+            min_rate: 0.0,
+            maximize: false,
+            warmup: 0,
+            warmup_start: 0.0,
+        }
     }
 }
 
@@ -44,6 +58,9 @@ impl ReduceOnPlateauConfig {
             if !value.is_finite() || value < 0.0 {
                 return Err(wrong(field, value, "a number of at least 0"));
             }
+        }
+        if !(0.0..=1.0).contains(&self.warmup_start) {
+            return Err(wrong("warmup_start", self.warmup_start, "a number from 0 to 1"));
         }
         Ok(ReduceOnPlateau { config: self, best: None, wait: 0, cooldown: 0 })
     }

@@ -31,6 +31,13 @@ impl RateConfig {
     pub fn validate(&self, steps: usize) -> Result<(), OptimError> {
         match self {
             Self::Schedule(schedule) => schedule.validate(steps),
+            Self::Plateau(config) if config.warmup > 0 && config.warmup >= steps => {
+                Err(OptimError::Schedule {
+                    field: "warmup",
+                    value: config.warmup as f64,
+                    range: format!("less than the {steps} steps of the run"),
+                })
+            }
             Self::Plateau(config) => config.init().map(|_| ()),
         }
     }
@@ -83,6 +90,10 @@ impl Rate {
     pub fn now(&self) -> f64 {
         match &self.config {
             RateConfig::Schedule(schedule) => schedule.rate(self.base, self.step, self.steps),
+            RateConfig::Plateau(config) if self.step < config.warmup => {
+                let start = config.warmup_start;
+                self.base * (start + (1.0 - start) * self.step as f64 / config.warmup as f64)
+            }
             RateConfig::Plateau(_) => self.base,
         }
     }
@@ -128,6 +139,11 @@ mod tests {
             [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.5]
         );
         assert_eq!(rates("plateau:patience=1,maximize=true"), [1.0; 8]);
+        assert_eq!(
+            rates("plateau:patience=2,factor=0.5,min_delta=0,warmup=4"),
+            [0.0, 0.25, 0.5, 0.75, 1.0, 1.0, 0.5, 0.5]
+        );
+        assert_eq!(rates("plateau:warmup=2,warmup_start=0.5")[..3], [0.5, 0.75, 1.0]);
     }
 
     #[test]
@@ -138,6 +154,8 @@ mod tests {
             ("plateau:patients=3", "patience"),
             ("plateau:factor=2", "factor"),
             ("cosine:warmup=8", "8 steps of the run"),
+            ("plateau:warmup=8", "`warmup` is 8, it must be less than the 8 steps of the run"),
+            ("plateau:warmup=3,warmup_start=2", "`warmup_start` is 2"),
         ] {
             let result = text.parse::<RateConfig>().and_then(|config| config.validate(8));
             let message = result.expect_err(text).to_string();

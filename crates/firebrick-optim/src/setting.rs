@@ -47,7 +47,32 @@ fn read<T: DeserializeOwned>(
     text: &str,
     map: Map<String, Value>,
 ) -> Result<T, OptimError> {
-    serde_json::from_value(map.into()).map_err(|error| wrong(what, text, error.to_string()))
+    let words: Vec<(String, String)> = text
+        .split([':', ','])
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned()))
+        .filter(|(_, value)| is_word(value))
+        .collect();
+    serde_json::from_value(map.into()).map_err(|error| {
+        let message = error.to_string();
+        // A word where there is none to be: serde says which word, a user wants to know which key.
+        let found = |word: &str| message.starts_with(&format!("invalid type: string \"{word}\""));
+        match words.iter().find(|(_, word)| found(word)) {
+            Some((key, word)) => no_number(what, text, key, word),
+            None => wrong(what, text, message),
+        }
+    })
+}
+
+/// Whether a value is a name, such as that of a preset or a part of a parameter's path.
+fn is_word(value: &str) -> bool {
+    let mut letters = value.chars();
+    letters.next().is_some_and(|letter| letter.is_alphabetic() || letter == '_')
+        && letters.all(|letter| letter.is_alphanumeric() || "_-.".contains(letter))
+}
+
+fn no_number(what: &'static str, text: &str, key: &str, value: &str) -> OptimError {
+    wrong(what, text, format!("`{key}` is `{value}`, it must be a number, a list of numbers, true or false"))
 }
 
 /// The `key=value` of `pairs`, a part of `text`.
@@ -71,12 +96,9 @@ fn table(what: &'static str, text: &str, pairs: &str) -> Result<Map<String, Valu
             .or_else(|error| {
                 // JSON wants a digit before the point and a bare word in quotes; a command line does not.
                 let number: Option<f64> = value.parse().ok().filter(|number: &f64| number.is_finite());
-                number.map(Value::from).ok_or(error)
+                number.map(Value::from).or_else(|| is_word(value).then(|| value.into())).ok_or(error)
             })
-            .map_err(|_| {
-                let right = "a number, a list of numbers, true or false";
-                wrong(what, text, format!("`{key}` is `{value}`, it must be {right}"))
-            })?;
+            .map_err(|_| no_number(what, text, key, value))?;
         if map.insert(key.to_owned(), value).is_some() {
             return Err(wrong(what, text, format!("`{key}` is given twice")));
         }

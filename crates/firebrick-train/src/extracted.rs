@@ -27,8 +27,8 @@ impl<S, F> Extracted<S, F> {
     }
 }
 
-/// Inputs of rank 4 (images) to rows of features.
-impl<S: Batches<4>, F: Fn(Tensor<4>) -> Tensor<2>> Batches<2> for Extracted<S, F> {
+/// Inputs of rank 4 (images) to rows of features or to feature maps.
+impl<const O: usize, S: Batches<4>, F: Fn(Tensor<4>) -> Tensor<O>> Batches<O> for Extracted<S, F> {
     fn num_batches(&self) -> usize {
         self.source.num_batches()
     }
@@ -37,7 +37,7 @@ impl<S: Batches<4>, F: Fn(Tensor<4>) -> Tensor<2>> Batches<2> for Extracted<S, F
         self.source.num_samples()
     }
 
-    fn epoch<'a>(&'a mut self, epoch: usize) -> Box<dyn Iterator<Item = Result<Batch<2>, TrainError>> + 'a> {
+    fn epoch<'a>(&'a mut self, epoch: usize) -> Box<dyn Iterator<Item = Result<Batch<O>, TrainError>> + 'a> {
         let function = &self.function;
         Box::new(self.source.epoch(epoch).map(move |batch| {
             let Batch { inputs, labels, mix } = batch?;

@@ -50,6 +50,7 @@ mod in_memory;
 mod loss;
 pub mod metrics;
 mod mixing;
+mod pairs;
 mod rate_finder;
 mod report;
 mod scores;

@@ -6,18 +6,20 @@ use burn::tensor::{Tensor, activation};
 use firebrick_nn::cross_entropy;
 use firebrick_nn::loss::{
     BinaryCrossEntropy, BinaryFocal, CosineLoss, CrossEntropy, Focal, HuberLossConfig, LossError, MaeLoss,
-    MseLoss, Reduction, balanced_class_weights,
+    MseLoss, NtXent, Reduction, SmoothL1LossConfig, TripletMarginLossConfig, balanced_class_weights,
 };
 use firebrick_optim::{OptimError, parse_setting};
 use serde::{Deserialize, Serialize};
 
 use crate::Batch;
+use crate::pairs::{pairs, triplets};
 
 /// A loss and its settings: `focal:gamma=3`, `cross_entropy:label_smoothing=0.1,class_weights=balanced`.
 ///
-/// Where classes are learnt, the network's outputs are logits. `mse`, `mae` and `huber` then compare their softmax with the target's
-/// shares of the classes and take the mean over both; the binary ones take every output as one against the rest.
-/// Where a number is learnt, only these three have a meaning.
+/// Where classes are learnt, the network's outputs are logits. `mse`, `mae`, `huber` and `smooth_l1` then compare their softmax with the
+/// target's shares of the classes and take the mean over both; the binary ones take every output as one against the rest. `triplet` and
+/// `nt_xent` compare inputs of a batch by their logits and are added to the cross-entropy, without which logits would stand for no class;
+/// where inputs are mixed, the cross-entropy is alone. Where a number is learnt, only `mse`, `mae`, `huber` and `smooth_l1` have a meaning.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "snake_case", deny_unknown_fields)]
 pub enum LossConfig {
@@ -35,6 +37,9 @@ pub enum LossConfig {
         /// Moves targets towards one half; 0 by default.
         #[serde(default)]
         label_smoothing: f64,
+        /// Weight of each class's positive targets; all 1 by default (PyTorch).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        positive_weights: Option<Vec<f32>>,
     },
     /// [`Focal`].
     Focal {
@@ -58,6 +63,26 @@ pub enum LossConfig {
     KlDivergence {},
     /// [`CosineLoss`] of the logits.
     Cosine {},
+    /// Cross-entropy plus `weight` times the mean of burn's `TripletMarginLoss` (Schroff et al. 2015, arXiv:1503.03832), added as by Luo et al. 2019
+    /// (arXiv:1903.07071): of each input, the next one of its class in the batch and the next one of another.
+    Triplet {
+        /// Greater than 0; 1 by default (PyTorch).
+        #[serde(default = "one")]
+        margin: f64,
+        /// Greater than 0; 1 by default (Luo et al.).
+        #[serde(default = "one")]
+        weight: f64,
+    },
+    /// Cross-entropy plus `weight` times [`NtXent`] (Chen et al. 2020, arXiv:2002.05709), whose two views are two inputs of a class: one pair a
+    /// class and round, the mean over all pairs of the batch.
+    NtXent {
+        /// Greater than 0; 0.5 by default (paper).
+        #[serde(default = "half")]
+        temperature: f64,
+        /// Greater than 0; 1 by default.
+        #[serde(default = "one")]
+        weight: f64,
+    },
     /// Mean squared error.
     Mse {},
     /// Mean absolute error.
@@ -67,6 +92,13 @@ pub enum LossConfig {
         /// Greater than 0; 1 by default (PyTorch).
         #[serde(default = "one")]
         delta: f64,
+    },
+    /// [`Huber`](Self::Huber) over `beta` (Girshick 2015, arXiv:1504.08083).
+    #[serde(rename = "smooth_l1")]
+    SmoothL1 {
+        /// Greater than 0; 1 by default (PyTorch).
+        #[serde(default = "one")]
+        beta: f64,
     },
 }
 
@@ -95,6 +127,10 @@ fn quarter() -> f64 {
     0.25
 }
 
+fn half() -> f64 {
+    0.5
+}
+
 fn one() -> f64 {
     1.0
 }
@@ -107,8 +143,7 @@ impl FromStr for LossConfig {
     type Err = OptimError;
 
     fn from_str(text: &str) -> Result<Self, OptimError> {
-        // The one setting that is a word: a shell takes JSON's quotes away.
-        parse_setting("loss", &text.replace("=balanced", "=\"balanced\""))
+        parse_setting("loss", text)
     }
 }
 
@@ -119,16 +154,19 @@ impl LossConfig {
     }
 
     /// The names.
-    pub const NAMES: [&str; 9] = [
+    pub const NAMES: [&str; 12] = [
         "cross_entropy",
         "binary_cross_entropy",
         "focal",
         "binary_focal",
         "kl_divergence",
         "cosine",
+        "triplet",
+        "nt_xent",
         "mse",
         "mae",
         "huber",
+        "smooth_l1",
     ];
 
     /// Takes `balanced` weights, if they were asked for, from the training `labels`.
@@ -161,18 +199,23 @@ impl LossConfig {
                 };
                 CrossEntropy { label_smoothing: *label_smoothing, class_weights }.validate(classes)
             }
-            &Self::BinaryCrossEntropy { label_smoothing } => {
-                BinaryCrossEntropy { label_smoothing, positive_weights: None }.validate(classes)
+            Self::BinaryCrossEntropy { label_smoothing, positive_weights } => {
+                let positive_weights = positive_weights.clone();
+                BinaryCrossEntropy { label_smoothing: *label_smoothing, positive_weights }.validate(classes)
             }
             &Self::Focal { alpha, gamma } => Focal { alpha, gamma }.validate(),
             &Self::BinaryFocal { alpha, gamma } => BinaryFocal { alpha, gamma }.validate(),
             Self::KlDivergence {} | Self::Cosine {} | Self::Mse {} | Self::Mae {} => Ok(()),
-            &Self::Huber { delta } if delta.is_finite() && delta > 0.0 => Ok(()),
-            Self::Huber { delta } => Err(LossError {
-                field: "delta",
-                value: delta.to_string(),
-                expected: "a number greater than 0".to_owned(),
-            }),
+            Self::Huber { delta } => positive("delta", *delta),
+            Self::SmoothL1 { beta } => positive("beta", *beta),
+            Self::Triplet { margin, weight } => {
+                positive("margin", *margin)?;
+                positive("weight", *weight)
+            }
+            &Self::NtXent { temperature, weight } => {
+                NtXent { temperature }.validate()?;
+                positive("weight", weight)
+            }
         }
     }
 
@@ -183,11 +226,13 @@ impl LossConfig {
     /// [`LossError`] names the setting; a loss of classes is refused.
     pub fn validate_numbers(&self) -> Result<(), LossError> {
         match self {
-            Self::Mse {} | Self::Mae {} | Self::Huber { .. } => self.validate_classes(1),
+            Self::Mse {} | Self::Mae {} | Self::Huber { .. } | Self::SmoothL1 { .. } => {
+                self.validate_classes(1)
+            }
             _ => Err(LossError {
                 field: "name",
                 value: self.name().to_owned(),
-                expected: "mse, mae or huber where a number is learnt".to_owned(),
+                expected: "mse, mae, huber or smooth_l1 where a number is learnt".to_owned(),
             }),
         }
     }
@@ -201,9 +246,12 @@ impl LossConfig {
             Self::BinaryFocal { .. } => "binary_focal",
             Self::KlDivergence {} => "kl_divergence",
             Self::Cosine {} => "cosine",
+            Self::Triplet { .. } => "triplet",
+            Self::NtXent { .. } => "nt_xent",
             Self::Mse {} => "mse",
             Self::Mae {} => "mae",
             Self::Huber { .. } => "huber",
+            Self::SmoothL1 { .. } => "smooth_l1",
         }
     }
 
@@ -228,9 +276,11 @@ impl LossConfig {
                     }
                 }
             }
-            &Self::BinaryCrossEntropy { label_smoothing } => {
+            Self::BinaryCrossEntropy { label_smoothing, positive_weights } => {
                 let shares = shares(&logits);
-                BinaryCrossEntropy { label_smoothing, positive_weights: None }.forward(logits, shares, mean)
+                let positive_weights = positive_weights.clone();
+                BinaryCrossEntropy { label_smoothing: *label_smoothing, positive_weights }
+                    .forward(logits, shares, mean)
             }
             &Self::Focal { alpha, gamma } => {
                 let shares = shares(&logits);
@@ -248,7 +298,31 @@ impl LossConfig {
                 let shares = shares(&logits);
                 CosineLoss.forward(logits, shares, mean)
             }
-            Self::Mse {} | Self::Mae {} | Self::Huber { .. } => {
+            &Self::Triplet { margin, weight } => {
+                let entropy = Self::cross_entropy().of_classes(logits.clone(), batch);
+                let rows = triplets(&batch.labels);
+                if batch.mix.is_some() || rows.len() == 0 {
+                    return entropy;
+                }
+                let [anchors, positives, negatives] = rows.of(&logits, &device);
+                let loss = TripletMarginLossConfig::new().with_margin(margin).init();
+                entropy + loss.forward(anchors, positives, negatives, mean) * weight
+            }
+            &Self::NtXent { temperature, weight } => {
+                let entropy = Self::cross_entropy().of_classes(logits.clone(), batch);
+                let rounds = pairs(&batch.labels);
+                if batch.mix.is_some() || rounds.is_empty() {
+                    return entropy;
+                }
+                let views = 2 * rounds.iter().map(|rows| rows.len()).sum::<usize>();
+                let sum = |rows: &crate::pairs::Rows<2>| {
+                    let [first, second] = rows.of(&logits, &device);
+                    NtXent { temperature }.forward(first, second, Reduction::Sum)
+                };
+                let sums = rounds.iter().map(sum).reduce(|a, b| a + b).expect("one round at least");
+                entropy + sums * (weight / views as f64)
+            }
+            Self::Mse {} | Self::Mae {} | Self::Huber { .. } | Self::SmoothL1 { .. } => {
                 let shares = shares(&logits);
                 self.of_numbers(activation::softmax(logits, 1), shares)
             }
@@ -262,9 +336,20 @@ impl LossConfig {
             Self::Huber { delta } => {
                 HuberLossConfig::new(*delta as f32).init().forward(told, truth, Reduction::Mean)
             }
+            Self::SmoothL1 { beta } => SmoothL1LossConfig::new()
+                .with_beta(*beta as f32)
+                .init()
+                .forward_with_reduction(told, truth, Reduction::Mean),
             _ => MseLoss::new().forward(told, truth, Reduction::Mean),
         }
     }
+}
+
+fn positive(field: &'static str, value: f64) -> Result<(), LossError> {
+    if value.is_finite() && value > 0.0 {
+        return Ok(());
+    }
+    Err(LossError { field, value: value.to_string(), expected: "a number greater than 0".to_owned() })
 }
 
 #[cfg(test)]
@@ -273,12 +358,54 @@ mod tests {
     use crate::{DeviceChoice, Mix};
 
     #[test]
+    fn losses_of_pairs_compare_inputs_by_their_labels() {
+        let device = DeviceChoice::NdArray.open().expect("built in");
+        // Lengths and distances that are easily told: [3, 4] and [0, 5] are of class 1.
+        let rows = [[3.0f32, 4.0], [1.0, 0.0], [0.0, 5.0], [2.0, 0.0]];
+        let logits = Tensor::<2>::from_floats(rows, &device);
+        let batch = Batch::new(logits.clone(), vec![1, 0, 1, 0]);
+        let value = |text: &str, batch: &Batch<2>| {
+            let loss = text.parse::<LossConfig>().expect(text);
+            f64::from(loss.of_classes(logits.clone(), batch).into_scalar::<f32>())
+        };
+        let entropy = value("cross_entropy", &batch);
+        // The distance to the next of the class, less that to the next of the other one, plus the margin.
+        let apart =
+            |a: usize, b: usize| f64::from(rows[a][0] - rows[b][0]).hypot(f64::from(rows[a][1] - rows[b][1]));
+        let miss = |a, p, n| (apart(a, p) - apart(a, n) + 3.0).max(0.0);
+        let triplets = (miss(0, 2, 1) + miss(1, 3, 2) + miss(2, 0, 3) + miss(3, 1, 0)) / 4.0;
+        assert!(triplets > 0.0);
+        let found = value("triplet:margin=3,weight=0.5", &batch) - entropy;
+        assert!((found - 0.5 * triplets).abs() < 1e-5, "{found} {triplets}");
+        // Cosines: 0.8 within class 1, 1 within class 0, 0.6 and 0 between them.
+        let term = |own: f64, others: [f64; 2]| {
+            let all = own.exp() + others.map(f64::exp).iter().sum::<f64>();
+            all.ln() - own
+        };
+        let pairs = term(0.8, [0.6, 0.6]) + term(0.8, [0.0, 0.0]) + 2.0 * term(1.0, [0.6, 0.0]);
+        let found = value("nt_xent:temperature=1,weight=2", &batch) - entropy;
+        assert!((found - 2.0 * pairs / 4.0).abs() < 1e-5, "{found} {pairs}");
+        // Nothing to compare, or mixed: the cross-entropy alone.
+        let alone = Batch::new(logits.clone(), vec![1, 1, 1, 1]);
+        for text in ["triplet", "nt_xent"] {
+            assert_eq!(value(text, &alone), value("cross_entropy", &alone), "{text}");
+            let mix = Some(Mix { partners: vec![0, 1, 0, 1], share: 0.5 });
+            let mixed = Batch { mix, ..batch.clone() };
+            assert_eq!(value(text, &mixed), value("cross_entropy", &mixed), "{text}");
+        }
+    }
+
+    #[test]
     fn a_line_says_a_loss_and_a_wrong_one_says_what_is_wrong() {
         for name in LossConfig::NAMES {
             let loss: LossConfig = name.parse().expect(name);
             assert_eq!(loss.name(), name);
             assert_eq!(loss.validate_classes(3), Ok(()), "{name}");
-            assert_eq!(loss.validate_numbers().is_ok(), ["mse", "mae", "huber"].contains(&name), "{name}");
+            assert_eq!(
+                loss.validate_numbers().is_ok(),
+                ["mse", "mae", "huber", "smooth_l1"].contains(&name),
+                "{name}"
+            );
         }
         for (text, word) in [
             ("crossentropy", "cross_entropy"),
@@ -286,6 +413,12 @@ mod tests {
             ("focal:gamma=-1", "`gamma` is -1"),
             ("mse:delta=1", "delta"),
             ("huber:delta=0", "`delta` is 0"),
+            ("smooth_l1:beta=-1", "`beta` is -1"),
+            ("triplet:margin=0", "`margin` is 0"),
+            ("nt_xent:temperature=0", "`temperature` is 0"),
+            ("nt_xent:weight=-1", "`weight` is -1"),
+            ("binary_cross_entropy:positive_weights=[1,2]", "`positive_weights` is a list of 2"),
+            ("focal:gamma=much", "`gamma` is `much`, it must be a number"),
             ("cross_entropy:label_smoothing=1.5", "`label_smoothing` is 1.5"),
             ("cross_entropy:class_weights=[1,2]", "each of the 3 classes"),
             ("cross_entropy:class_weights=balanced", "balanced"),

@@ -240,6 +240,18 @@ mod tests {
         }
     }
 
+    /// All of an input its own, and nothing pasted.
+    #[test]
+    fn a_share_of_one_changes_nothing() {
+        for draw in [MixDraw::Up { share: 1.0 }, MixDraw::cut(1.0, [0.3, 0.7], [6, 5])] {
+            let batch = batches().epoch(0).next().expect("a batch").expect("read");
+            let mixed = draw.apply(batch.clone());
+            assert_eq!(floats(mixed.inputs.clone()), floats(batch.inputs.clone()), "{draw:?}");
+            let device = batch.inputs.device();
+            assert_eq!(floats(mixed.shares(8, &device)), floats(batch.shares(8, &device)), "{draw:?}");
+        }
+    }
+
     fn batches() -> InMemory<4> {
         let device = DeviceChoice::NdArray.open().expect("built in");
         let values = (0..8 * 3 * 6 * 5).map(|i| i as f32).collect::<Vec<_>>();

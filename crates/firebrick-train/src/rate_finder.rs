@@ -247,7 +247,7 @@ mod tests {
         };
         let suggestion = find("huber").expect("found").suggestion().expect("the loss falls somewhere");
         assert!((1e-3..10.0).contains(&suggestion), "{suggestion}");
-        assert!(find("focal").expect_err("of classes").to_string().contains("mse, mae or huber"));
+        assert!(find("focal").expect_err("of classes").to_string().contains("mse, mae, huber or smooth_l1"));
     }
 
     #[test]

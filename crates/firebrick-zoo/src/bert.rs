@@ -2,11 +2,17 @@
 //!
 //! Layer for layer the `BertModel` of Hugging Face's transformers, whose checkpoints it reads.
 
+use std::path::Path;
+
 use burn::module::{Module, Param};
-use burn::nn::{Embedding, LayerNorm, LayerNormConfig, Linear};
+use burn::nn::{Dropout, DropoutConfig, Embedding, LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::{Bool, Device, Int, Tensor};
-use firebrick_autodiff::{AttentionOptions, attention, layer_norm};
-use firebrick_nn::{Activation, Initializer, dense, seed_of};
+use firebrick_kernels::KernelError;
+use firebrick_nn::{Activation, Initializer, LayerError, dense, seed_of};
+use serde::Deserialize;
+
+use crate::ZooError;
+use crate::token_attention::{attend, normed};
 
 /// Settings of a [`BertEncoder`].
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,6 +35,8 @@ pub struct BertConfig {
     pub epsilon: f64,
     /// Whether there is a pooler.
     pub pooler: bool,
+    /// Share that is dropped in training, of the embeddings, the attention's weights and what each part adds; 0.1 as published.
+    pub dropout: f64,
 }
 
 impl BertConfig {
@@ -44,10 +52,56 @@ impl BertConfig {
         feed_forward: 1536,
         epsilon: 1e-12,
         pooler: true,
+        dropout: 0.1,
     };
 
     /// BERT-base, uncased (table 1 of the paper): 109,482,240 parameters.
     pub const BASE: Self = Self { width: 768, layers: 12, feed_forward: 3072, ..Self::MINI_LM_L6 };
+
+    /// BERT-large, uncased (table 1 of the paper): 335,141,888 parameters.
+    pub const LARGE: Self = Self { width: 1024, layers: 24, heads: 16, feed_forward: 4096, ..Self::BASE };
+
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// [`ZooError::Setting`] names the one that is wrong.
+    pub fn validate(&self) -> Result<(), ZooError> {
+        let Self { vocabulary, positions, types, width, layers, heads, feed_forward, .. } = *self;
+        let unless = |fits: bool, field, value: String, expected: &str| match fits {
+            true => Ok(()),
+            false => Err(LayerError { layer: "BERT", field, value, expected: expected.to_owned() }),
+        };
+        for (field, size) in [
+            ("vocabulary", vocabulary),
+            ("positions", positions),
+            ("types", types),
+            ("width", width),
+            ("layers", layers),
+            ("heads", heads),
+            ("feed_forward", feed_forward),
+        ] {
+            unless(size > 0, field, size.to_string(), "at least 1")?;
+        }
+        let multiple = format!("a multiple of the {heads} heads");
+        unless(width.is_multiple_of(heads), "width", width.to_string(), &multiple)?;
+        let epsilon = self.epsilon > 0.0 && self.epsilon.is_finite();
+        unless(epsilon, "epsilon", self.epsilon.to_string(), "greater than 0")?;
+        let dropout = (0.0..1.0).contains(&self.dropout);
+        Ok(unless(dropout, "dropout", self.dropout.to_string(), "at least 0 and less than 1")?)
+    }
+
+    /// Reads the `config.json` that lies beside a checkpoint of transformers' BERT. Whether there is a pooler it does not say: there is.
+    ///
+    /// # Errors
+    /// [`ZooError::Io`]; [`ZooError::Configuration`] for a file of another model, or a setting that [`BertEncoder`] does not have.
+    pub fn read(path: &Path) -> Result<Self, ZooError> {
+        let text = std::fs::read_to_string(path).map_err(ZooError::io(path, "read"))?;
+        let wrong = |reason: String| ZooError::Configuration { path: path.to_owned(), reason };
+        let file: Published = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        let config = file.config().map_err(wrong)?;
+        config.validate().map_err(|error| wrong(error.to_string()))?;
+        Ok(config)
+    }
 
     /// Makes the encoder on `device`; its first weights (normal with a deviation of 0.02, as the paper has it; biases zero)
     /// depend on `seed` alone.
@@ -83,12 +137,109 @@ impl BertConfig {
                 expand: linear(width, feed_forward),
                 project: linear(feed_forward, width),
                 feed_forward_norm: norm(),
+                dropout: DropoutConfig::new(self.dropout).init(),
                 heads,
                 epsilon: self.epsilon,
             })
             .collect();
         let pooler = self.pooler.then(|| linear(width, width));
-        BertEncoder { words, positions, types, norm: norm(), layers, pooler, config: *self }
+        let dropout = DropoutConfig::new(self.dropout).init();
+        BertEncoder { words, positions, types, norm: norm(), layers, pooler, dropout, config: *self }
+    }
+
+    /// Checks what an encoder of these settings is run on; ids are read back from their device.
+    pub(crate) fn check(
+        &self,
+        ids: &Tensor<2, Int>,
+        mask: Option<[usize; 2]>,
+        types: Option<&Tensor<2, Int>>,
+    ) -> Result<(), KernelError> {
+        let Self { vocabulary, positions, types: kinds, .. } = *self;
+        let shape = ids.dims();
+        let tokens = shape[1];
+        if tokens > positions {
+            return Err(KernelError::SequenceTooLong { tokens, positions });
+        }
+        let same = |input, actual: [usize; 2]| match actual == shape {
+            true => Ok(()),
+            false => {
+                let actual = actual.iter().product();
+                Err(KernelError::InputLength { input, shape: format!("{shape:?}"), actual })
+            }
+        };
+        mask.map_or(Ok(()), |mask| same("key mask", mask))?;
+        types.map_or(Ok(()), |types| same("token types", types.dims()))?;
+        let outside = |ids: &Tensor<2, Int>, count: usize| {
+            let ids: Vec<i64> = ids.clone().into_data().iter::<i64>().collect();
+            let index = ids.iter().position(|&id| usize::try_from(id).map_or(true, |id| id >= count))?;
+            Some((index / tokens, index % tokens, ids[index]))
+        };
+        if let Some((sequence, token, id)) = outside(ids, vocabulary) {
+            return Err(KernelError::TokenOutsideVocabulary { sequence, token, id, vocabulary });
+        }
+        match types.and_then(|types| outside(types, kinds)) {
+            Some((sequence, token, id)) => {
+                Err(KernelError::TokenTypeOutside { sequence, token, id, types: kinds })
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// What of transformers' `config.json` matters.
+#[derive(Deserialize)]
+struct Published {
+    model_type: String,
+    vocab_size: usize,
+    hidden_size: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    intermediate_size: usize,
+    max_position_embeddings: usize,
+    type_vocab_size: usize,
+    hidden_act: Option<String>,
+    position_embedding_type: Option<String>,
+    layer_norm_eps: Option<f64>,
+    hidden_dropout_prob: Option<f64>,
+}
+
+impl Published {
+    fn config(self) -> Result<BertConfig, String> {
+        let activation = self.hidden_act.unwrap_or_else(|| "gelu".to_owned());
+        let positions = self.position_embedding_type.unwrap_or_else(|| "absolute".to_owned());
+        for (name, value, expected) in [
+            ("model_type", &self.model_type, "bert"),
+            ("hidden_act", &activation, "gelu"),
+            ("position_embedding_type", &positions, "absolute"),
+        ] {
+            if value != expected {
+                return Err(format!("`{name}` is {value}, this model has {expected}"));
+            }
+        }
+        // The file is not ours: its sizes are kept where their products fit.
+        let sizes = [
+            self.vocab_size,
+            self.hidden_size,
+            self.num_hidden_layers,
+            self.intermediate_size,
+            self.max_position_embeddings,
+            self.type_vocab_size,
+        ];
+        if let Some(size) = sizes.into_iter().find(|&size| size > 1 << 24) {
+            return Err(format!("a size is {size}, none is above 16,777,216"));
+        }
+        Ok(BertConfig {
+            vocabulary: self.vocab_size,
+            positions: self.max_position_embeddings,
+            types: self.type_vocab_size,
+            width: self.hidden_size,
+            layers: self.num_hidden_layers,
+            heads: self.num_attention_heads,
+            feed_forward: self.intermediate_size,
+            epsilon: self.layer_norm_eps.unwrap_or(1e-12),
+            pooler: true,
+            dropout: self.hidden_dropout_prob.unwrap_or(0.1),
+        })
     }
 }
 
@@ -111,6 +262,7 @@ pub struct BertLayer {
     pub project: Linear,
     /// Behind the feed-forward part.
     pub feed_forward_norm: LayerNorm,
+    dropout: Dropout,
     #[module(skip)]
     heads: usize,
     /// Of the norms.
@@ -129,24 +281,14 @@ impl BertLayer {
         let [query, key, value] = [&self.query, &self.key, &self.value]
             .map(|layer| split(dense(layer, x.clone(), Activation::None)));
         let mask = hidden_keys.map(|hidden| hidden.clone().reshape([batch, 1, 1, tokens]));
-        let context = attention(query, key, value, AttentionOptions { mask, ..Default::default() });
+        let context = attend(query, key, value, mask, false, &self.dropout);
         let context = context.swap_dims(1, 2).reshape([batch, tokens, width]);
-        let x = self.normed(&self.attention_norm, x + dense(&self.output, context, Activation::None));
+        let y = self.dropout.forward(dense(&self.output, context, Activation::None));
+        let x = normed(&self.attention_norm, self.epsilon, x + y);
         let wide = dense(&self.expand, x.clone(), Activation::Gelu);
-        let y = dense(&self.project, wide, Activation::None);
-        self.normed(&self.feed_forward_norm, x + y)
+        let y = self.dropout.forward(dense(&self.project, wide, Activation::None));
+        normed(&self.feed_forward_norm, self.epsilon, x + y)
     }
-
-    fn normed(&self, norm: &LayerNorm, x: Tensor<3>) -> Tensor<3> {
-        normed(norm, self.epsilon, x)
-    }
-}
-
-/// Burn's layer by firebrick-autodiff's operation.
-fn normed(norm: &LayerNorm, epsilon: f64, x: Tensor<3>) -> Tensor<3> {
-    let gamma = norm.gamma.val();
-    let beta = norm.beta.as_ref().map_or_else(|| gamma.zeros_like(), |beta| beta.val());
-    layer_norm(x, gamma, beta, epsilon)
 }
 
 /// The encoder: token ids to hidden states.
@@ -164,6 +306,7 @@ pub struct BertEncoder {
     pub layers: Vec<BertLayer>,
     /// Of the first token, see [`pooled`](Self::pooled).
     pub pooler: Option<Linear>,
+    dropout: Dropout,
     #[module(skip)]
     config: BertConfig,
 }
@@ -181,8 +324,8 @@ impl BertEncoder {
     ///
     /// # Panics
     ///
-    /// If there are more tokens than positions, or an id or type is no row of its table;
-    /// [`FrozenBert::forward`](crate::FrozenBert::forward) returns an error instead.
+    /// If there are no tokens or more than positions, or an id or type is no row of its table; [`check`](Self::check) says so as an error, and
+    /// so does [`FrozenBert::forward`](crate::FrozenBert::forward).
     pub fn forward(
         &self,
         ids: Tensor<2, Int>,
@@ -201,8 +344,26 @@ impl BertEncoder {
             None => self.types.weight.val().slice(0..1).unsqueeze::<3>(),
         };
         let x = normed(&self.norm, self.config.epsilon, self.words.forward(ids) + positions + types);
+        let x = self.dropout.forward(x);
         let hidden_keys = mask.map(Tensor::bool_not);
         self.layers.iter().fold(x, |x, layer| layer.forward(x, hidden_keys.as_ref()))
+    }
+
+    /// Checks what comes from outside before it is run on, as [`forward`](Self::forward) takes it; ids are read back from their device.
+    ///
+    /// # Errors
+    /// [`ZooError::NoTokens`]; [`ZooError::Kernel`] for an id outside the vocabulary, a type that does not exist, a sequence longer than the
+    /// encoder's positions, and a mask or types of another shape.
+    pub fn check(
+        &self,
+        ids: &Tensor<2, Int>,
+        mask: Option<&Tensor<2, Bool>>,
+        types: Option<&Tensor<2, Int>>,
+    ) -> Result<(), ZooError> {
+        if ids.dims().contains(&0) {
+            return Err(ZooError::NoTokens { model: "BERT" });
+        }
+        Ok(self.config.check(ids, mask.map(Tensor::dims), types)?)
     }
 
     /// The pooler's view of the first token, `tanh(W h + b)`: hidden states `[batch, tokens, width]` to `[batch, width]`. `None`
@@ -269,12 +430,17 @@ mod tests {
         feed_forward: 40,
         epsilon: 1e-12,
         pooler: true,
+        dropout: 0.1,
     };
 
     #[test]
     fn has_the_published_number_of_parameters() {
         // Initialisation is lazy, so that counting draws nothing.
-        for (config, parameters) in [(BertConfig::MINI_LM_L6, 22_713_216), (BertConfig::BASE, 109_482_240)] {
+        for (config, parameters) in [
+            (BertConfig::MINI_LM_L6, 22_713_216),
+            (BertConfig::BASE, 109_482_240),
+            (BertConfig::LARGE, 335_141_888),
+        ] {
             assert_eq!(config.init(0, &device()).num_params(), parameters);
         }
         let without = BertConfig { pooler: false, ..BertConfig::MINI_LM_L6 };

@@ -10,6 +10,7 @@ use burn::store::pytorch_reader::{PickleError, PickleValue, PytorchError, Pytorc
 use burn::store::{
     BurnToPyTorchAdapter, ModuleSnapshot, ModuleStore, PyTorchToBurnAdapter, SafetensorsStore, bridge,
 };
+use burn::tensor::Bytes;
 use firebrick_nn::ClassifierHead;
 
 use crate::spec::nearest;
@@ -65,7 +66,9 @@ impl Checkpoint {
     /// Gives `model` these weights, all of them or none.
     ///
     /// Names are the published ones (torchvision's) or those of one of the model's aliases, layouts PyTorch's. BatchNorm's
-    /// `num_batches_tracked` counts steps and is passed over, as are auxiliary heads that the network does without.
+    /// `num_batches_tracked` counts steps and is passed over, as are auxiliary heads that the network does without. Positions for images of
+    /// another size and a first convolution on colour images are made to fit (see [`interpolate_positions`](crate::interpolate_positions)
+    /// and [`adapt_input_channels`](crate::adapt_input_channels)).
     ///
     /// # Errors
     ///
@@ -75,21 +78,23 @@ impl Checkpoint {
         let mut checkpoint = self;
         checkpoint.tensors.retain(|tensor, _| !model.backbone.graph().passes_over(tensor));
         let alias = model.alias_of(name, |tensor| checkpoint.tensors.contains_key(tensor));
-        checkpoint.load(model, name, |model, path| {
+        let named = |model: &Classifier, path: &str| {
             let published = model.published_name(path)?;
             Some(alias.map_or_else(|| published.clone(), |alias| alias.of(&published)))
-        })
+        };
+        checkpoint.load_adapted(model, name, named, Classifier::adapt)
     }
 
     /// Gives a BERT encoder these weights, all of them or none.
     ///
-    /// Names are those of transformers' `BertModel`. The buffer `position_ids`, which counts up, is passed over.
+    /// Names are those of transformers' `BertModel`, or of one with a head, which is passed over. So is the buffer `position_ids`, which
+    /// counts up.
     ///
     /// # Errors
     ///
     /// Those of [`load_into`](Self::load_into).
     pub fn load_into_bert(self, model: BertEncoder, name: &str) -> Result<BertEncoder, ZooError> {
-        self.load(model, name, BertEncoder::transformers_name)
+        self.without_bert_heads().load(model, name, BertEncoder::transformers_name)
     }
 
     /// Gives a plain network these weights, all of them or none; see [`load_into`](Self::load_into).
@@ -97,11 +102,55 @@ impl Checkpoint {
         self.load(model, "a plain network", |_, _| None)
     }
 
-    fn load<M: Module>(
+    /// Passes over the tensors whose names are not kept.
+    pub(crate) fn retain(&mut self, keep: impl Fn(&str) -> bool) {
+        self.tensors.retain(|name, _| keep(name));
+    }
+
+    /// Gives a tensor another name where `rename` has one.
+    pub(crate) fn rename(&mut self, rename: impl Fn(&str) -> Option<String>) {
+        let tensors = std::mem::take(&mut self.tensors).into_iter();
+        self.tensors = tensors.map(|(name, tensor)| (rename(&name).unwrap_or(name), tensor)).collect();
+    }
+
+    /// Takes a tensor apart along its first axis, into as many of equal size as there are names. One that cannot be is left, to be reported as
+    /// extra.
+    pub(crate) fn split_rows<const N: usize>(&mut self, name: &str, parts: [String; N]) {
+        let divides = |tensor: &StoredTensor| tensor.shape.to_vec().first().is_some_and(|rows| rows % N == 0);
+        let Some(whole) = self.tensors.get(name).filter(|tensor| divides(tensor)).cloned() else { return };
+        self.tensors.remove(name);
+        let whole_type = whole.dtype;
+        let mut shape = whole.shape.to_vec();
+        shape[0] /= N;
+        let length = whole.byte_len() / N;
+        for (index, part) in parts.into_iter().enumerate() {
+            let whole = whole.clone();
+            let read = move || {
+                let bytes = whole.to_bytes()?[index * length..(index + 1) * length].to_vec();
+                Ok(Bytes::from_bytes_vec(bytes))
+            };
+            let tensor = StoredTensor::deferred(part.clone(), whole_type, shape.clone(), None, length, read);
+            self.tensors.insert(part, tensor);
+        }
+    }
+
+    pub(crate) fn load<M: Module>(
+        self,
+        model: M,
+        name: &str,
+        published_name: impl Fn(&M, &str) -> Option<String>,
+    ) -> Result<M, ZooError> {
+        self.load_adapted(model, name, published_name, |_, _, _, _| None)
+    }
+
+    /// As [`load`](Self::load); a tensor of another shape than the model's counts only where `adapt`, given its published name and the
+    /// model's shape, makes nothing of it.
+    fn load_adapted<M: Module>(
         mut self,
         mut model: M,
         name: &str,
         published_name: impl Fn(&M, &str) -> Option<String>,
+        adapt: impl Fn(&M, &str, &StoredTensor, &[usize]) -> Option<StoredTensor>,
     ) -> Result<M, ZooError> {
         let expected = model.collect(None, Some(Box::new(BurnToPyTorchAdapter)), true);
         let mut mismatch = Mismatch::default();
@@ -113,7 +162,10 @@ impl Checkpoint {
                 if without_ones(&found.shape) == without_ones(&parameter.shape) {
                     found.shape = parameter.shape.clone();
                 }
-                found
+                match &parameter.shape {
+                    shape if found.shape == *shape => found,
+                    shape => adapt(&model, &published, &found, shape).unwrap_or(found),
+                }
             });
             match found {
                 None => mismatch.missing.push(published),
@@ -128,8 +180,7 @@ impl Checkpoint {
                 }
             }
         }
-        let counts =
-            |name: &str| [".num_batches_tracked", ".position_ids"].iter().any(|end| name.ends_with(end));
+        let counts = |name: &str| COUNTS.iter().any(|end| name.ends_with(end));
         mismatch.extra = self.tensors.into_keys().filter(|name| !counts(name)).collect();
         if !mismatch.is_empty() {
             return Err(ZooError::Mismatch {
@@ -152,6 +203,9 @@ fn without_ones(shape: &[usize]) -> &[usize] {
     let kept = shape.iter().rposition(|&length| length != 1).map_or(0, |last| last + 1);
     &shape[..kept]
 }
+
+/// Ends of the names of buffers that count: steps, positions.
+const COUNTS: [&str; 3] = [".num_batches_tracked", ".position_ids", ".relative_position_index"];
 
 /// Python types that checkpoints hold beside numbers and text. PyTorch's own loader takes these and few others
 /// (`torch.load` with `weights_only`).

@@ -1,11 +1,10 @@
 //! A backbone and a head.
 
 use burn::module::Module;
-use burn::store::{BurnToPyTorchAdapter, ModuleSnapshot};
 use burn::tensor::{Device, Tensor};
 use firebrick_nn::{ClassifierHead, HeadConfig, LayerSummary, Network, seed_of};
 
-use crate::{Alias, Backbone, BuildOptions, ModelSpec, ZooError, models};
+use crate::{Alias, AttentionPool, Backbone, BuildOptions, ModelSpec, ZooError, models};
 
 /// What of a model its spec leaves open.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +21,8 @@ pub struct CreateOptions {
     pub channels: usize,
     /// `[height, width]` of the images, pixels; the spec's by default. Only architectures with positions depend on it.
     pub image_size: Option<[u32; 2]>,
+    /// Attention over the feature map in the place of the architecture's own pooling; none by default.
+    pub attention: Option<AttentionPool>,
     /// What the first weights depend on; 0 by default.
     pub seed: u64,
 }
@@ -35,6 +36,7 @@ impl Default for CreateOptions {
             drop_path: 0.0,
             channels: 3,
             image_size: None,
+            attention: None,
             seed: 0,
         }
     }
@@ -56,9 +58,14 @@ impl CreateOptions {
 ///
 /// # Panics
 ///
-/// If the options ask for no classes, no channels or an empty hidden layer.
+/// If the options ask for no classes, no channels, an empty hidden layer, or attention whose heads do not divide the map's channels
+/// (which [`Graph::with_attention_pool`](crate::graph::Graph::with_attention_pool) tells without a panic).
 pub fn create(spec: &ModelSpec, options: &CreateOptions, device: &Device) -> Classifier {
-    let backbone = spec.graph(&options.build(spec)).init(options.seed, device);
+    let mut graph = spec.graph(&options.build(spec));
+    if let Some(pool) = options.attention {
+        graph = graph.with_attention_pool(pool).unwrap_or_else(|error| panic!("{}: {error}", spec.name));
+    }
+    let backbone = graph.init(options.seed, device);
     let head = head(&backbone, options, device);
     Classifier { backbone, head }
 }
@@ -92,10 +99,22 @@ impl Classifier {
         self.backbone.pooled(images)
     }
 
-    /// The same backbone with a new head of the options' classes, hidden layers and dropout.
+    /// The same backbone with a new head of the options' classes, hidden layers and dropout; with attention over its feature map if the
+    /// options ask for it, else pooled as it was.
+    ///
+    /// # Panics
+    ///
+    /// As [`create`].
     pub fn reset_head(self, options: &CreateOptions, device: &Device) -> Self {
-        let head = head(&self.backbone, options, device);
-        Self { backbone: self.backbone, head }
+        let backbone = match options.attention {
+            Some(pool) => self
+                .backbone
+                .with_attention_pool(pool, seed_of(options.seed, u64::MAX - 1), device)
+                .unwrap_or_else(|error| panic!("{error}")),
+            None => self.backbone,
+        };
+        let head = head(&backbone, options, device);
+        Self { backbone, head }
     }
 
     /// A row a layer for one image of `[height, width]` pixels.
@@ -119,16 +138,20 @@ impl Classifier {
 
     /// Published name and PyTorch's shape of every tensor, running statistics among them, in the order of the model. No weight is drawn.
     pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
-        let tensors = self.collect(None, Some(Box::new(BurnToPyTorchAdapter)), true);
-        let named = |path: &str| self.published_name(path).unwrap_or_else(|| path.to_owned());
-        let shape = |path: &str, shape: &[usize]| match shape {
+        let mut tensors = self.backbone.graph().tensors();
+        let named = |path: String| self.published_name(&path).unwrap_or(path);
+        let layers =
+            self.head.hidden.iter().enumerate().map(|(index, layer)| (format!("hidden.{index}"), layer));
+        for (path, layer) in layers.chain([("output".to_owned(), &self.head.output)]) {
+            let [inputs, outputs]: [usize; 2] = layer.weight.lazy_shape().dims();
             // The dense layers of a head over pixels are published as convolutions.
-            [outputs, inputs] if self.head.over_pixels && path.starts_with("head.") => {
-                vec![*outputs, *inputs, 1, 1]
+            let ones: &[usize] = if self.head.over_pixels { &[1, 1] } else { &[] };
+            tensors.push((named(format!("head.{path}.weight")), [&[outputs, inputs], ones].concat()));
+            if layer.bias.is_some() {
+                tensors.push((named(format!("head.{path}.bias")), vec![outputs]));
             }
-            shape => shape.to_vec(),
-        };
-        tensors.iter().map(|tensor| (named(&tensor.name), shape(&tensor.name, &tensor.shape))).collect()
+        }
+        tensors
     }
 
     /// Which framework's names a file of a model of this name has: none if they are the published ones, which come first, or nobody's.
@@ -204,6 +227,22 @@ mod tests {
                 let giga = (multiply_adds as f64 / 1e6).round() / 1e3;
                 assert_eq!(giga, published, "{}", spec.name);
             }
+        }
+    }
+
+    #[test]
+    fn the_listed_tensors_are_those_of_the_module() {
+        use burn::store::{BurnToPyTorchAdapter, ModuleSnapshot};
+        let hidden = CreateOptions { hidden: vec![16], ..CreateOptions::default() };
+        for (name, options) in
+            [("mobilenet_v2_0.35", &hidden), ("vit_tiny_patch16_224", &CreateOptions::default())]
+        {
+            let model = create(find(name).expect("in the zoo"), options, &device());
+            let tensors = model.collect(None, Some(Box::new(BurnToPyTorchAdapter)), true);
+            let named = |path: &str| model.published_name(path).expect("every tensor has a name");
+            let collected: Vec<_> =
+                tensors.iter().map(|tensor| (named(&tensor.name), tensor.shape.to_vec())).collect();
+            assert_eq!(model.tensors(), collected, "{name}");
         }
     }
 

@@ -113,6 +113,57 @@ pub enum ZooError {
         /// What has nothing to work on.
         source: crate::graph::ShapeError,
     },
+    /// A sequence without a token.
+    #[error("{model}: there are no tokens; give at least one, such as the one that begins a text")]
+    NoTokens {
+        /// The model.
+        model: &'static str,
+    },
+    /// A sequence longer than a model's context.
+    #[error(
+        "{model}: {tokens} tokens are more than its context of {context}; keep the last {context} of them, or split the text"
+    )]
+    TooManyTokens {
+        /// The model.
+        model: &'static str,
+        /// Tokens given.
+        tokens: usize,
+        /// The most it takes.
+        context: usize,
+    },
+    /// A token id that is negative or no row of the embeddings.
+    #[error("{model}: sequence {sequence}, token {token}: id {id} is not in the vocabulary of {vocabulary} (0 to {}); is the tokenizer another model's?", vocabulary.saturating_sub(1))]
+    UnknownToken {
+        /// The model.
+        model: &'static str,
+        /// The sequence, from 0.
+        sequence: usize,
+        /// The token's place in the sequence, from 0.
+        token: usize,
+        /// The id.
+        id: i64,
+        /// Ids that there are.
+        vocabulary: usize,
+    },
+    /// A configuration file of another model, or with a setting that the model does not have.
+    #[error("{}: {reason}; give the config.json that lies beside the checkpoint", path.display())]
+    Configuration {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A setting of a model or of sampling outside its range.
+    #[error(transparent)]
+    Setting(#[from] firebrick_nn::LayerError),
+    /// Attention over a feature map whose channels its heads cannot share.
+    #[error("{heads} heads cannot share the feature map's {channels} channels; give a divisor of {channels}")]
+    Heads {
+        /// How many were asked for.
+        heads: usize,
+        /// Of the map.
+        channels: usize,
+    },
     /// The compiled plan of a frozen backbone.
     #[error(transparent)]
     Kernel(#[from] firebrick_kernels::KernelError),

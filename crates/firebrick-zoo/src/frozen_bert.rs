@@ -14,7 +14,7 @@ use firebrick_kernels::{
 };
 
 use crate::bert::BertLayer;
-use crate::frozen::{is_cpu, values};
+use crate::backbone::{is_cpu, values};
 use crate::{BertConfig, BertEncoder, ZooError};
 
 /// A BERT encoder in evaluation mode, without its pooler. Cloning one copies no weights.
@@ -129,47 +129,9 @@ impl FrozenBert {
                 Ok(Tensor::from_data(TensorData::new(hidden, shape), &device))
             }
             Kind::Module(encoder) => {
-                self.check(&ids, mask.as_ref().map(Tensor::dims), types.as_ref())?;
+                self.config.check(&ids, mask.as_ref().map(Tensor::dims), types.as_ref())?;
                 Ok(encoder.forward(ids, mask, types))
             }
-        }
-    }
-
-    /// The checks of a plan, for a module.
-    fn check(
-        &self,
-        ids: &Tensor<2, Int>,
-        mask: Option<[usize; 2]>,
-        types: Option<&Tensor<2, Int>>,
-    ) -> Result<(), KernelError> {
-        let BertConfig { vocabulary, positions, types: kinds, .. } = self.config;
-        let shape = ids.dims();
-        let tokens = shape[1];
-        if tokens > positions {
-            return Err(KernelError::SequenceTooLong { tokens, positions });
-        }
-        let same = |input, actual: [usize; 2]| match actual == shape {
-            true => Ok(()),
-            false => {
-                let actual = actual.iter().product();
-                Err(KernelError::InputLength { input, shape: format!("{shape:?}"), actual })
-            }
-        };
-        mask.map_or(Ok(()), |mask| same("key mask", mask))?;
-        types.map_or(Ok(()), |types| same("token types", types.dims()))?;
-        let outside = |ids: &Tensor<2, Int>, count: usize| {
-            let ids = integers(ids.clone());
-            let index = ids.iter().position(|&id| usize::try_from(id).map_or(true, |id| id >= count))?;
-            Some((index / tokens, index % tokens, ids[index]))
-        };
-        if let Some((sequence, token, id)) = outside(ids, vocabulary) {
-            return Err(KernelError::TokenOutsideVocabulary { sequence, token, id, vocabulary });
-        }
-        match types.and_then(|types| outside(types, kinds)) {
-            Some((sequence, token, id)) => {
-                Err(KernelError::TokenTypeOutside { sequence, token, id, types: kinds })
-            }
-            None => Ok(()),
         }
     }
 }
@@ -231,6 +193,7 @@ mod tests {
         feed_forward: 40,
         epsilon: 1e-12,
         pooler: false,
+        dropout: 0.0,
     };
 
     #[allow(deprecated)]

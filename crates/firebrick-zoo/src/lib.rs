@@ -1,10 +1,14 @@
 //! Model architectures, their metadata, pretrained weights and model packages.
 //!
 //! - [`models`] and [`find`]: the table of architectures with paper, licence, size and published accuracy
+//! - [`sequence_models`] and [`find_sequence`]: the table of sequence models, up to GPT-3's 175 billion parameters, with what each costs
 //! - [`create`]: an architecture with first weights; [`load_pretrained`]: with published ones
 //! - [`Classifier`]: a backbone and a head; its features, pooled features or logits
 //! - [`FrozenBackbone`]: a backbone that is not trained, compiled for its device
-//! - [`BertEncoder`], [`FrozenBert`]: BERT's encoder, token ids to hidden states, and its compiled form
+//! - [`BertEncoder`], [`FrozenBert`]: BERT's encoder, token ids to hidden states, and its compiled form;
+//!   [`BertMaskedLm`], [`BertClassifier`] and [`BertTokenClassifier`] with a head
+//! - [`Gpt`]: GPT-2's and GPT-3's decoder, and texts from it by [`Sampling`]
+//! - [`Transformer`]: the encoder-decoder of "Attention Is All You Need"
 //! - [`Checkpoint`]: weights from `.pth` and `.safetensors` files, checked name by name before any is used
 //! - [`Package`]: a trained model in one safetensors file that says what it is; [`TablePackage`]: one of tables
 //!
@@ -20,31 +24,49 @@
 //! # Ok::<(), firebrick_zoo::ZooError>(())
 //! ```
 
+mod adapt;
 mod architectures;
 mod backbone;
 mod bert;
+mod bert_heads;
 mod checkpoint;
 mod classifier;
 mod error;
-mod frozen;
 mod frozen_bert;
+mod gpt;
 pub mod graph;
 mod imagenet;
+mod key_values;
 mod package;
+mod sampling;
+mod sequence_spec;
+mod sequence_weights;
 mod spec;
 mod table_package;
+mod token_attention;
+mod token_ids;
+mod transformer;
 mod weights;
 
+pub use adapt::{PositionResampling, adapt_input_channels, interpolate_positions};
+pub use architectures::AttentionPool;
 pub(crate) use architectures::divisible;
-pub use backbone::{AttentionLayer, Backbone, Block, Layer};
+pub use backbone::{AttentionLayer, Backbone, Block, FrozenBackbone, Layer, WindowAttentionLayer};
 pub use bert::{BertConfig, BertEncoder, BertLayer};
+pub use bert_heads::{BertClassifier, BertMaskedLm, BertTokenClassifier};
 pub use checkpoint::{Checkpoint, Mismatch};
 pub use classifier::{Classifier, CreateOptions, create};
 pub use error::ZooError;
-pub use frozen::FrozenBackbone;
 pub use frozen_bert::FrozenBert;
+pub use gpt::{Gpt, GptBlock, GptCache, GptConfig, Projection};
 pub use imagenet::imagenet_classes;
 pub use package::{Manifest, Package, Provenance};
+pub use sampling::{Finish, GenerateOptions, Generation, Sampling};
+pub use sequence_spec::{SequenceArchitecture, SequenceSpec, find_sequence, sequence_models};
 pub use spec::{Alias, Build, BuildOptions, ModelSpec, WeightsSpec, find, models};
 pub use table_package::{MlpSettings, TableManifest, TablePackage};
-pub use weights::{Progress, load_pretrained, locate};
+pub use transformer::{GreedyDecoding, NormPlaces, Transformer, TransformerConfig};
+pub use weights::{Progress, load_pretrained, load_pretrained_with, locate};
+
+/// The label of a token that does not count in a loss: transformers' and PyTorch's -100.
+pub const IGNORED_TOKEN: i64 = -100;

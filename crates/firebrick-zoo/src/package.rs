@@ -116,6 +116,7 @@ impl Package {
             classes: manifest.classes.len(),
             hidden: manifest.hidden.clone(),
             dropout: manifest.dropout,
+            image_size: Some(manifest.preprocess.input_size),
             ..CreateOptions::default()
         };
         let model = create(spec, &options, device);

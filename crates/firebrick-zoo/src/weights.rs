@@ -33,11 +33,26 @@ pub fn load_pretrained(
     device: &Device,
     progress: Progress<'_>,
 ) -> Result<Classifier, ZooError> {
+    load_pretrained_with(spec, &CreateOptions::default(), device, progress)
+}
+
+/// As [`load_pretrained`], with what the options say of images and stochastic depth; their classes and hidden layers do not count.
+///
+/// # Errors
+///
+/// Those of [`load_pretrained`].
+pub fn load_pretrained_with(
+    spec: &ModelSpec,
+    options: &CreateOptions,
+    device: &Device,
+    progress: Progress<'_>,
+) -> Result<Classifier, ZooError> {
     let weights = spec
         .weights
         .first()
         .ok_or_else(|| ZooError::NoWeights { model: spec.name.to_owned(), weights: "imagenet".to_owned() })?;
-    let model = create(spec, &CreateOptions::default(), device);
+    let options = CreateOptions { classes: 1000, hidden: Vec::new(), ..options.clone() };
+    let model = create(spec, &options, device);
     if let Some((_, bytes)) = EMBEDDED.iter().find(|(file, _)| *file == weights.file) {
         check_hash(Path::new(weights.file), &hex(&Sha256::digest(bytes)), weights)?;
         // The reader wants a file; this one lives as long as the reading takes.

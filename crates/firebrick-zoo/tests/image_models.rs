@@ -13,7 +13,10 @@ use std::path::Path;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use firebrick_nn::Network;
-use firebrick_zoo::{Checkpoint, Classifier, CreateOptions, create, find, models};
+use firebrick_zoo::{
+    AttentionPool, Checkpoint, Classifier, CreateOptions, ModelSpec, PositionResampling,
+    adapt_input_channels, create, find, interpolate_positions, models,
+};
 use sha2::{Digest, Sha256};
 
 /// Of the largest value: logits and gradients with running statistics.
@@ -24,18 +27,9 @@ const EVALUATION: f64 = 1e-4;
 const TRAINING: f64 = 2e-3;
 
 #[derive(serde::Deserialize)]
-struct Golden<T> {
+struct Golden {
     made_by: String,
-    models: BTreeMap<String, T>,
-}
-
-/// What is known of a model without computing anything.
-#[derive(serde::Deserialize)]
-struct Structure {
-    parameters: u64,
-    tensors: usize,
-    names_sha256: String,
-    aliases: BTreeMap<String, String>,
+    models: BTreeMap<String, Model>,
 }
 
 #[derive(serde::Deserialize)]
@@ -43,8 +37,42 @@ struct Model {
     parameters: u64,
     tensors: usize,
     names_sha256: String,
+    #[serde(default)]
     sizes: BTreeMap<String, Modes>,
     gradient: Option<Gradient>,
+    #[serde(default)]
+    options: Options,
+    /// Hashes of the names in other frameworks.
+    #[serde(default)]
+    aliases: BTreeMap<String, String>,
+}
+
+/// What the model has that its name does not say.
+#[derive(Clone, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Options {
+    /// Where it is not the entry's own name.
+    model: Option<String>,
+    image_size: Option<u32>,
+    channels: Option<usize>,
+    attention: Option<AttentionPool>,
+    /// The size of the colour images that its weights are for.
+    weights_of: Option<u32>,
+}
+
+impl Options {
+    fn create(&self) -> CreateOptions {
+        CreateOptions {
+            image_size: self.image_size.map(|side| [side; 2]),
+            channels: self.channels(),
+            attention: self.attention,
+            ..CreateOptions::default()
+        }
+    }
+
+    fn channels(&self) -> usize {
+        self.channels.unwrap_or(3)
+    }
 }
 
 /// Logits.
@@ -91,14 +119,14 @@ fn uniform(name: &str, shape: &[usize]) -> TensorData {
     TensorData::new(seeded_weights::uniform_values(name, shape.iter().product()), shape.to_vec())
 }
 
-fn images(side: usize, device: &Device) -> Tensor<4> {
-    Tensor::from_data(uniform(&format!("images {side}"), &[2, 3, side, side]), device)
+fn images(side: usize, channels: usize, device: &Device) -> Tensor<4> {
+    Tensor::from_data(uniform(&format!("images {side}"), &[2, channels, side, side]), device)
 }
 
 /// Logits and the images' gradient, with running statistics.
-fn gradient(model: &Classifier, side: usize, device: &Device) -> (Vec<f32>, Vec<f32>) {
+fn gradient(model: &Classifier, images: Tensor<4>, device: &Device) -> (Vec<f32>, Vec<f32>) {
     // Freezing stops the parameters' gradients and keeps the running statistics in use; the images' gradient flows.
-    let images = images(side, device).require_grad();
+    let images = images.require_grad();
     let logits = model.clone().freeze().forward(images.clone());
     let direction = Tensor::<2>::from_data(uniform("direction", &logits.dims()), device);
     let gradients = (logits.clone() * direction).sum().backward();
@@ -106,60 +134,80 @@ fn gradient(model: &Classifier, side: usize, device: &Device) -> (Vec<f32>, Vec<
 }
 
 /// A model with weights by the formula.
-fn seeded(name: &str, device: &Device) -> Classifier {
-    let model = create(find(name).expect("in the zoo"), &CreateOptions::default(), device);
+fn seeded(spec: &ModelSpec, options: &Options, device: &Device) -> Classifier {
+    let model = create(spec, &options.create(), device);
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("seeded.safetensors");
-    seeded_weights::write(&file, &model.tensors());
-    Checkpoint::read(&file).expect("readable").load_into(model, name).expect("its own names")
+    let tensors = match options.weights_of {
+        None => model.tensors(),
+        Some(side) => {
+            let plain = CreateOptions { image_size: Some([side; 2]), ..CreateOptions::default() };
+            create(spec, &plain, device).tensors()
+        }
+    };
+    seeded_weights::write(&file, &tensors);
+    Checkpoint::read(&file).expect("readable").load_into(model, spec.name).expect("its own names")
 }
 
-fn golden<T: serde::de::DeserializeOwned>(family: &str) -> Golden<T> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/goldens/models/{family}.json"));
+fn read(file: &str) -> Golden {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/goldens/models/{file}.json"));
     serde_json::from_slice(&std::fs::read(path).expect("the golden")).expect("valid JSON")
 }
 
-/// The hash of names with shapes, in alphabetical order.
-fn digest(mut listed: Vec<String>) -> String {
-    listed.sort();
-    Sha256::digest(listed.join("\n")).iter().map(|byte| format!("{byte:02x}")).collect()
+fn hash(mut names: Vec<String>) -> String {
+    names.sort();
+    Sha256::digest(names.join("\n")).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The number of parameters, and the names and shapes of all tensors, here and in other frameworks.
+fn check_structure(name: &str, spec: &ModelSpec, model: &Classifier, expected: &Model, made_by: &str) {
+    let tensors = model.tensors();
+    let listed: Vec<_> = tensors.iter().map(|(name, shape)| format!("{name} {shape:?}")).collect();
+    assert_eq!(listed.len(), expected.tensors, "{name}: {made_by}");
+    assert_eq!(hash(listed.clone()), expected.names_sha256, "{name}: {made_by}; our names: {listed:#?}");
+    let size = expected.options.image_size.map_or(spec.input_size, |side| [side; 2]);
+    let rows = model.summarize(size).expect("its own size");
+    assert_eq!(rows.iter().map(|row| row.parameters).sum::<u64>(), expected.parameters, "{name}");
+    for (framework, expected) in &expected.aliases {
+        let alias = spec.aliases.iter().find(|alias| alias.framework == framework).expect(framework);
+        let named = |(name, shape): &(String, Vec<usize>)| {
+            format!("{} {shape:?}", alias.of(name))
+        };
+        let listed: Vec<_> = tensors.iter().map(named).collect();
+        assert_eq!(hash(listed.clone()), *expected, "{name}: {made_by}; {framework}'s: {listed:#?}");
+    }
 }
 
 fn check(family: &str) {
-    let golden: Golden<Model> = golden(family);
-    let made_by = &golden.made_by;
+    let golden = read(family);
     for (name, expected) in &golden.models {
         let device = device().autodiff();
-        let model = seeded(name, &device);
-        let mut listed: Vec<_> =
-            model.tensors().iter().map(|(name, shape)| format!("{name} {shape:?}")).collect();
-        listed.sort();
-        assert_eq!(listed.len(), expected.tensors, "{name}: {made_by}");
-        let hash = digest(listed.clone());
-        assert_eq!(hash, expected.names_sha256, "{name}: {made_by}; our names: {listed:#?}");
-        let rows = model.summarize(find(name).expect("in the zoo").input_size).expect("its own size");
-        assert_eq!(rows.iter().map(|row| row.parameters).sum::<u64>(), expected.parameters, "{name}");
+        let options = &expected.options;
+        let spec = find(options.model.as_ref().unwrap_or(name)).expect("in the zoo");
+        let model = seeded(spec, options, &device);
+        check_structure(name, spec, &model, expected, &golden.made_by);
+        let channels = options.channels();
         if let Some(expected) = &expected.gradient {
-            let (logits, gradient) = gradient(&model, expected.side, &device);
+            let (logits, gradient) = gradient(&model, images(expected.side, channels, &device), &device);
             let errors = [distance(logits, &expected.logits), distance(gradient, &expected.gradient)];
-            eprintln!("{name:<20} {:>4}  logits {:.1e}, gradient {:.1e}", expected.side, errors[0], errors[1]);
+            eprintln!(
+                "{name:<20} {:>4}  logits {:.1e}, gradient {:.1e}",
+                expected.side, errors[0], errors[1]
+            );
             assert!(errors.iter().all(|error| *error < EVALUATION), "{name}, gradient: {errors:?}");
         }
-        // First in evaluation: training moves the running statistics.
+        // Before training moves the running statistics.
         let still = model.valid();
         for (side, expected) in &expected.sizes {
             let side: usize = side.parse().expect("a number");
-            let plain = images(side, &self::device());
+            let plain = images(side, channels, &self::device());
             let frozen = still.backbone.compile([side as u32; 2]).expect("compiled");
             let logits = still.head.forward(frozen.pooled(plain));
             let evaluation = distance(floats(logits), &expected.evaluation);
-            eprintln!("{name:<20} {side:>4}  compiled {evaluation:.1e}");
+            let training =
+                distance(floats(model.forward(images(side, channels, &device))), &expected.training);
+            eprintln!("{name:<20} {side:>4}  compiled {evaluation:.1e}, in training {training:.1e}");
             assert!(evaluation < EVALUATION, "{name} at {side}: {evaluation:e}");
-        }
-        for (side, expected) in &expected.sizes {
-            let side: usize = side.parse().expect("a number");
-            let training = distance(floats(model.forward(images(side, &device))), &expected.training);
-            eprintln!("{name:<20} {side:>4}  in training {training:.1e}");
             assert!(training < TRAINING, "{name} at {side}: {training:e}");
         }
     }
@@ -173,25 +221,16 @@ const WHOLE: &[&str] = &[
 
 #[test]
 fn every_member_has_the_frameworks_parameters_names_and_shapes() {
-    let golden: Golden<Structure> = golden("structure");
-    let made_by = &golden.made_by;
+    let golden = read("structure");
     for spec in models().filter(|spec| WHOLE.contains(&spec.family)) {
-        assert!(golden.models.contains_key(spec.name), "{} is missing: {made_by}", spec.name);
+        assert!(golden.models.contains_key(spec.name), "{} is missing: {}", spec.name, golden.made_by);
     }
     for (name, expected) in &golden.models {
         let spec = find(name).expect("in the zoo");
-        let tensors = create(spec, &CreateOptions::default(), &device()).tensors();
-        let named = |rename: &dyn Fn(&str) -> String| {
-            tensors.iter().map(|(name, shape)| format!("{} {shape:?}", rename(name))).collect::<Vec<_>>()
-        };
-        let listed = named(&str::to_owned);
-        assert_eq!(spec.parameters, expected.parameters, "{name}: {made_by}");
-        assert_eq!(listed.len(), expected.tensors, "{name}: {made_by}; our names: {listed:#?}");
-        assert_eq!(digest(listed.clone()), expected.names_sha256, "{name}: {made_by}; our names: {listed:#?}");
+        let model = create(spec, &CreateOptions::default(), &device());
+        check_structure(name, spec, &model, expected, &golden.made_by);
         for alias in spec.aliases {
-            let listed = named(&|name| alias.of(name));
-            let expected = expected.aliases.get(alias.framework).expect("every alias is in the golden");
-            assert_eq!(&digest(listed.clone()), expected, "{name}: {made_by}; {}: {listed:#?}", alias.framework);
+            assert!(expected.aliases.contains_key(alias.framework), "{name}: {} is in no golden", alias.framework);
         }
     }
 }
@@ -306,4 +345,88 @@ fn mobilenet_v2_is_torchvisions() {
 #[test]
 fn resnets_are_torchvisions() {
     check("resnet");
+}
+
+#[test]
+fn convnext_is_torchvisions() {
+    check("convnext");
+}
+
+#[test]
+fn swin_is_torchvisions() {
+    check("swin");
+}
+
+#[test]
+fn vision_transformers_are_timms_and_torchvisions() {
+    check("vit");
+}
+
+#[test]
+fn a_backbone_with_attention_over_its_map_is_pytorchs() {
+    check("composite");
+}
+
+#[test]
+fn every_transformer_has_the_tensors_of_its_framework() {
+    let golden = read("structure_transformers");
+    for (name, expected) in &golden.models {
+        let spec = find(name).expect("in the zoo");
+        let model = create(spec, &CreateOptions::default(), &device());
+        check_structure(name, spec, &model, expected, &golden.made_by);
+    }
+}
+
+/// Of values about 1, in f32.
+const ROUNDING: f32 = 1e-5;
+
+#[derive(serde::Deserialize)]
+struct Adapted {
+    made_by: String,
+    width: usize,
+    positions: Vec<Positions>,
+    channels: Vec<Channels>,
+}
+
+#[derive(serde::Deserialize)]
+struct Positions {
+    name: String,
+    from: [usize; 2],
+    to: [usize; 2],
+    antialiased: Vec<f32>,
+    aligned_corners: Option<Vec<f32>>,
+}
+
+#[derive(serde::Deserialize)]
+struct Channels {
+    channels: usize,
+    weight: Vec<f32>,
+}
+
+fn near(actual: &[f32], expected: &[f32], what: &str) {
+    assert_eq!(actual.len(), expected.len(), "{what}");
+    let error = actual.iter().zip(expected).map(|(a, e)| (a - e).abs()).fold(0.0, f32::max);
+    eprintln!("{what}: {error:.1e}");
+    assert!(error < ROUNDING, "{what}: {error:e}");
+}
+
+#[test]
+fn positions_and_first_convolutions_are_adapted_as_torchvision_and_timm_do() {
+    let golden: Adapted = serde_json::from_str(include_str!("goldens/positions.json")).expect("valid JSON");
+    for case in &golden.positions {
+        let Positions { name, from, to, .. } = case;
+        let values = seeded_weights::uniform_values(name, (1 + from[0] * from[1]) * golden.width);
+        let adapted = |resampling| interpolate_positions(&values, golden.width, 1, *from, *to, resampling);
+        let what = format!("{name}, {}", golden.made_by);
+        near(&adapted(PositionResampling::Antialiased), &case.antialiased, &what);
+        if let Some(expected) = &case.aligned_corners {
+            near(&adapted(PositionResampling::AlignedCorners), expected, &what);
+        }
+    }
+    for Channels { channels, weight } in &golden.channels {
+        let name = format!("channels {channels}");
+        let colour = seeded_weights::uniform_values(&name, 2 * 3 * 2 * 2);
+        // Three channels fit as they are.
+        near(&adapt_input_channels(&colour, 4, *channels), weight, &name);
+    }
 }

@@ -8,6 +8,7 @@
 //! | [`autodiff`] | differentiable operations with hand-written backward passes, gradient checking |
 //! | [`data`] | folders, decoding, splits, the loader |
 //! | [`kernels`] | SIMD kernels for the CPU and the plan of a frozen network |
+//! | `text` | tokenizers; with the feature of that name |
 //! | [`nn`] | layers, heads, losses |
 //! | [`optim`] | optimizers |
 //! | [`zoo`] | architectures, pretrained weights, model packages |
@@ -21,6 +22,8 @@ pub use firebrick_data as data;
 pub use firebrick_kernels as kernels;
 pub use firebrick_nn as nn;
 pub use firebrick_optim as optim;
+#[cfg(feature = "text")]
+pub use firebrick_text as text;
 pub use firebrick_train as train;
 pub use firebrick_zoo as zoo;
 

@@ -205,7 +205,7 @@ pub enum Transform {
         /// Least and greatest quality, 1 to 100.
         quality: [u8; 2],
     },
-    /// Operations of one magnitude.
+    /// `num_ops` operations, each drawn anew from fourteen and all of one magnitude (Cubuk et al. 2020, arXiv:1909.13719).
     #[serde(rename = "randaugment")]
     RandAugment {
         /// 1 to 16; 2 by default.
@@ -221,7 +221,7 @@ pub enum Transform {
         #[serde(default)]
         sampling: Sampling,
     },
-    /// One operation of any magnitude.
+    /// One operation of fourteen at any magnitude (Müller & Hutter 2021, arXiv:2103.10158): torchvision's `TrivialAugmentWide`.
     #[serde(rename = "trivialaugment")]
     TrivialAugment {
         /// 2 to 1000; 31 by default.
@@ -231,7 +231,7 @@ pub enum Transform {
         #[serde(default)]
         sampling: Sampling,
     },
-    /// A learnt policy.
+    /// Two operations of a pair out of a policy that was learnt for a data set (Cubuk et al. 2019, arXiv:1805.09501).
     #[serde(rename = "autoaugment")]
     AutoAugment {
         /// Imagenet by default.
@@ -241,7 +241,8 @@ pub enum Transform {
         #[serde(default)]
         sampling: Sampling,
     },
-    /// Chains of operations mixed with the image.
+    /// Chains of operations, mixed by shares from a Dirichlet distribution and then with the image by one from a Beta distribution
+    /// (Hendrycks et al. 2020, arXiv:1912.02781).
     #[serde(rename = "augmix")]
     AugMix {
         /// 1 to 10; 3 by default.

@@ -91,6 +91,58 @@ fn a_displacement_is_torchvisions() {
     assert!(difference <= 1, "{difference} levels (goldens: {})", golden.made_by);
 }
 
+#[test]
+fn a_jpeg_is_pillows_but_for_single_levels() {
+    #[derive(Deserialize)]
+    struct Jpegs {
+        made_by: String,
+        size: [u32; 2],
+        levels: String,
+        cases: Vec<Stored>,
+    }
+    #[derive(Deserialize)]
+    struct Stored {
+        quality: u8,
+        levels: String,
+    }
+    let golden: Jpegs =
+        serde_json::from_str(include_str!("../../tests/goldens/pil_jpeg.json")).expect("valid JSON");
+    let original = image(golden.size, &golden.levels);
+    let mean = |a: &RgbImage, b: &RgbImage| {
+        a.iter().zip(b.iter()).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>() / a.len() as f64
+    };
+    for Stored { quality, levels } in &golden.cases {
+        let expected = image(golden.size, levels);
+        let actual = Op::Jpeg { quality: *quality }.apply(&original);
+        let (off, lost) = (mean(&actual, &expected), mean(&actual, &original));
+        println!("Jpeg {quality:3}: {off:.2} levels in the mean, {} at most", difference(&actual, &expected));
+        assert!(off < 0.5, "quality {quality}: {off} levels, {lost} from the original ({})", golden.made_by);
+    }
+}
+
+#[test]
+fn noise_has_its_deviation_and_its_share() {
+    let grey = RgbImage::from_pixel(200, 150, image::Rgb([128; 3]));
+    let noisy = Op::GaussianNoise { sigma: 0.1, seed: 3 }.apply(&grey);
+    let off: Vec<f64> = noisy.iter().map(|level| f64::from(*level) - 128.0).collect();
+    let count = off.len() as f64;
+    let mean = off.iter().sum::<f64>() / count;
+    let deviation = (off.iter().map(|off| (off - mean).powi(2)).sum::<f64>() / count).sqrt();
+    // Levels are whole, which adds the variance of a rounding.
+    let expected = (25.5f64.powi(2) + 1.0 / 12.0).sqrt();
+    assert!(mean.abs() < 4.0 * expected / count.sqrt(), "{mean}");
+    assert!((deviation / expected - 1.0).abs() < 4.0 / (2.0 * count).sqrt(), "{deviation} {expected}");
+
+    let spotted = Op::SaltAndPepper { amount: 0.2, seed: 4 }.apply(&grey);
+    let of = |level: u8| {
+        let hit = spotted.pixels().filter(|pixel| pixel.0 == [level; 3]).count();
+        hit as f64 / f64::from(200 * 150)
+    };
+    let error = 4.0 * (0.1f64 * 0.9 / 30_000.0).sqrt();
+    assert!((of(255) - 0.1).abs() < error && (of(0) - 0.1).abs() < error, "{} {}", of(255), of(0));
+    assert!((of(255) + of(0) + of(128) - 1.0).abs() < 1e-12, "a pixel is hit in all channels or in none");
+}
+
 /// One of each, of some strength.
 fn strong() -> Vec<Transform> {
     let text = r#"
@@ -157,6 +209,10 @@ fn every_transform_is_the_identity_at_zero_strength() {
         "p": 1}, {"name": "random_equalize", "p": 0}, {"name": "random_autocontrast", "p": 0}, {"name": "random_invert", "p": 0},
         {"name": "random_erasing", "p": 0}, {"name": "gaussian_noise", "sigma": 0}, {"name": "salt_and_pepper", "amount": 0}]"#;
     let steps: Vec<Transform> = serde_json::from_str(text).expect("every name with its settings");
+    // A JPEG always loses something, and a policy always does something.
+    let never = ["jpeg", "randaugment", "trivialaugment", "autoaugment", "augmix"];
+    let tried = |name: &str| steps.iter().any(|step| step.name() == name);
+    assert!(Transform::NAMES.into_iter().all(|name| tried(name) != never.contains(&name)));
     let image = picture(24, 24);
     for step in steps {
         assert_eq!(step.validate(), Ok(()), "{step:?}");

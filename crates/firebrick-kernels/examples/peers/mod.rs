@@ -15,11 +15,11 @@ pub struct Peers {
 }
 
 impl Peers {
-    /// Starts `script`, which lies beside this file.
-    pub fn start(python: &str, script: &str, threads: usize) -> Result<Self, Box<dyn Error>> {
+    /// Starts `script`, which lies beside this file, with the name of what it is to run.
+    pub fn start(python: &str, script: &str, network: &str, threads: usize) -> Result<Self, Box<dyn Error>> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/peers").join(script);
         let mut child = Command::new(python)
-            .arg(script)
+            .args([script.as_os_str(), network.as_ref()])
             .env("PEER_THREADS", threads.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -10,7 +10,7 @@
 
 use super::memory::Pooled;
 use super::moments::Parts;
-use crate::activation::{Curve, Finish, gelu_derivative};
+use crate::activation::{Curve, Finish, gelu_derivative, sigmoid, tanh};
 use crate::simd::Simd;
 
 /// A batch normalisation with this batch's statistics, as the kernels apply it. Channels are filled up to whole vectors.
@@ -272,6 +272,17 @@ impl Curve {
                 simd.add(ramp, simd.between(below, x, simd.splat(f32::INFINITY), one))
             }
             Curve::Gelu => gelu_derivative(simd, x),
+            // s * (1 - s).
+            Curve::Sigmoid => {
+                let s = sigmoid(simd, x);
+                simd.mul_add(simd.mul(s, simd.splat(-1.0)), s, s)
+            }
+            Curve::HardSigmoid => simd.between(simd.splat(-3.0), x, simd.splat(3.0), simd.splat(1.0 / 6.0)),
+            // 1 - t * t.
+            Curve::Tanh => {
+                let t = tanh(simd, x);
+                simd.mul_add(simd.mul(t, simd.splat(-1.0)), t, one)
+            }
         }
     }
 }

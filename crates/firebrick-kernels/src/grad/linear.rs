@@ -1,6 +1,7 @@
 //! A linear layer with its activation, forward and backward.
 
 use super::matmul::{Sizes, Strided, product};
+use super::one_row::one_row;
 use super::{lanes, rows};
 use crate::activation::Finish;
 use crate::chain::Work;
@@ -116,8 +117,10 @@ impl Work for Forward<'_> {
         let sizes = Sizes { rows: self.x.len() / inputs, depth: inputs, columns: outputs };
         let finish = Finish::of(self.activation);
         let plain = Finish { curve: None, ..finish };
-        let x = Strided::rows(self.x, inputs);
-        let result = product(simd, sizes, x, self.weight.matrix(), self.bias, plain);
+        let result = match sizes.rows {
+            1 => one_row(simd, self.x, self.weight, self.bias, plain),
+            _ => product(simd, sizes, Strided::rows(self.x, inputs), self.weight.matrix(), self.bias, plain),
+        };
         let Some(curve) = finish.curve else {
             return Linear { output: result, before: None };
         };
@@ -228,13 +231,16 @@ mod tests {
     use crate::grad::testing::{assert_close, at_every_level, on_threads, values};
     use crate::reference::activate;
 
-    const ACTIVATIONS: [Activation; 6] = [
+    const ACTIVATIONS: [Activation; 9] = [
         Activation::None,
         Activation::Relu,
         Activation::Relu6,
         Activation::Silu,
         Activation::HardSwish,
         Activation::Gelu,
+        Activation::Sigmoid,
+        Activation::HardSigmoid,
+        Activation::Tanh,
     ];
 
     /// The activation's slope, by differences so small that the kinks, where no value lies, do not matter.

@@ -10,6 +10,7 @@ mod lanes;
 mod layer_norm;
 mod linear;
 mod matmul;
+mod one_row;
 mod pool;
 mod rows;
 mod softmax;

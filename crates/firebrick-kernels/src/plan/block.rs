@@ -231,6 +231,12 @@ impl<S: Simd> Step<S> for BlockStep {
         self.output
     }
 
+    fn name(&self) -> String {
+        let (Blocked { channels, height, width, .. }, hidden) = (self.output, self.filter.output().channels);
+        let expand = if self.filter.expands() { "expanded, " } else { "" };
+        format!("depthwise {expand}{hidden} -> {channels} at {height}x{width}")
+    }
+
     fn shared_len(&self) -> usize {
         if self.project.is_some() { self.filter.output().len() } else { 0 }
     }

@@ -1,23 +1,21 @@
-//! From a list of layers to the steps of a plan.
+//! Collects a network's operations and checks that they fit each other.
 
-use super::block::{BlockLayers, BlockStep};
-use super::conv::ConvStep;
-use super::linear::LinearStep;
-use super::pool::{ExportStep, GlobalAverageStep, ImportStep};
-use super::step::Step;
-use super::window::Source;
-use super::{Compiled, Plan, Run};
-use crate::layout::Blocked;
-use crate::params::{ConvShape, FoldedConv};
+use super::compile::compile;
+use super::node::{Block, Elementwise, Node, Operation, Value};
+use super::{Plan, Run};
+use crate::params::{ConvShape, FoldedConv, checked_length};
+use crate::pool_window::{PoolParams, PoolWindow, Pooling};
 use crate::simd::{Scalar, Simd};
 use crate::{Activation, ConvParams, KernelError, SimdLevel};
 
 /// The most values that a tensor of one image may have: what 32-bit offsets reach, with room for filling up channels.
 const MOST_VALUES: usize = 1 << 31;
 
-/// Collects the layers of a network in evaluation mode, checks that they fit each other, and compiles them.
+/// Collects the operations of a network in evaluation mode, a directed graph without cycles, checks that they fit each other, and
+/// compiles them.
 ///
-/// A mistake in a layer is remembered and reported by [`build`](PlanBuilder::build), so that layers can be chained.
+/// Each method adds an operation and returns its result, to be read by others; shapes are `[channels, height, width]` of one
+/// image. A mistake is remembered and reported by [`build`](PlanBuilder::build), so that values can be handed on without a check.
 ///
 /// ```
 /// use firebrick_kernels::{Activation, ConvParams, PlanBuilder};
@@ -36,11 +34,11 @@ const MOST_VALUES: usize = 1 << 31;
 ///     groups: 1,
 ///     activation: Activation::Relu6,
 /// };
-/// let plan = PlanBuilder::new([3, 32, 32])
-///     .conv(&conv)
-///     .global_average_pool()
-///     .linear(&[0.5; 2 * 8], &[0.0; 2], Activation::None)
-///     .build()?;
+/// let mut builder = PlanBuilder::new([3, 32, 32]);
+/// let features = builder.conv(builder.input(), &conv, None);
+/// let pooled = builder.global_average_pool(features);
+/// let logits = builder.linear(pooled, &[0.5; 2 * 8], &[0.0; 2], Activation::None);
+/// let plan = builder.output(logits).build()?;
 /// let images = vec![1.0; 4 * 32 * 32 * 3];
 /// assert_eq!(plan.run(&images, 4).len(), 4 * 2);
 /// # Ok(())
@@ -48,37 +46,21 @@ const MOST_VALUES: usize = 1 << 31;
 /// ```
 #[derive(Debug)]
 pub struct PlanBuilder {
-    input: [usize; 3],
-    /// Channels, height and width of what the layers so far result in.
-    shape: [usize; 3],
-    layers: Vec<Layer>,
+    /// The input, then the operations in the order in which they were added.
+    nodes: Vec<Node>,
+    outputs: Vec<usize>,
+    /// Operations so far, among them those that need no node.
+    layers: usize,
     level: Option<SimdLevel>,
     error: Option<KernelError>,
-}
-
-/// A layer that was checked.
-#[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a network has tens of layers, and their weights are what takes memory"
-)]
-enum Layer {
-    Conv(FoldedConv),
-    /// An optional expansion, a depthwise convolution, an optional projection.
-    Block {
-        expand: Option<FoldedConv>,
-        depthwise: FoldedConv,
-        project: Option<FoldedConv>,
-        residual: bool,
-    },
-    GlobalAveragePool,
-    Linear(FoldedConv),
 }
 
 impl PlanBuilder {
     /// A network whose input has these channels, height and width.
     pub fn new(input: [usize; 3]) -> Self {
-        Self { input, shape: input, layers: Vec::new(), level: None, error: None }
+        let node = Node { operation: Operation::Input, inputs: Vec::new(), shape: input };
+        let error = (!input.contains(&0)).then(|| checked_size(0, input).err()).flatten();
+        Self { nodes: vec![node], outputs: Vec::new(), layers: 0, level: None, error }
     }
 
     /// Uses this instruction set instead of [`SimdLevel::from_environment`].
@@ -87,15 +69,48 @@ impl PlanBuilder {
         self
     }
 
-    /// A convolution, its BatchNorm and activation.
-    pub fn conv(self, conv: &ConvParams<'_>) -> Self {
-        self.layer(|layer, shape| {
-            let (conv, _) = checked_conv(layer, "convolution", conv, shape)?;
-            Ok(if conv.shape.is_depthwise() {
-                Layer::Block { expand: None, depthwise: conv, project: None, residual: false }
+    /// The network's input.
+    pub fn input(&self) -> Value {
+        Value(0)
+    }
+
+    /// Channels, height and width of a value; `None` for one that is not this builder's.
+    pub fn shape(&self, value: Value) -> Option<[usize; 3]> {
+        self.nodes.get(value.0).map(|node| node.shape)
+    }
+
+    /// A convolution, its BatchNorm, `residual` if there is one, and the activation. A 1x1 convolution of a single pixel is computed
+    /// as [`linear`](PlanBuilder::linear).
+    pub fn conv(&mut self, x: Value, conv: &ConvParams<'_>, residual: Option<Value>) -> Value {
+        if let (Some(residual), true) = (residual, conv.is_depthwise()) {
+            // The depthwise kernel adds nothing: two operations.
+            let filtered = self.conv(x, &ConvParams { activation: Activation::None, ..*conv }, None);
+            return self.add(filtered, residual, conv.activation);
+        }
+        let inputs = [Some(x), residual];
+        self.layer("convolution", &inputs, |layer, shapes| {
+            let (conv, shape) = checked_conv(layer, "convolution", conv, shapes[0])?;
+            if let Some(&added) = shapes.get(1)
+                && added != shape
+            {
+                return invalid(
+                    layer,
+                    format!("a residual of {added:?} cannot be added to a convolution's {shape:?}"),
+                );
+            }
+            let operation = if conv.shape.is_depthwise() {
+                Operation::Block(Box::new(Block {
+                    expand: None,
+                    depthwise: conv,
+                    project: None,
+                    residual: false,
+                }))
+            } else if conv.shape.is_pointwise() && shape[1..] == [1, 1] && shapes.len() == 1 {
+                Operation::Linear(Box::new(conv))
             } else {
-                Layer::Conv(conv)
-            })
+                Operation::Conv(Box::new(conv))
+            };
+            Ok((operation, shape))
         })
     }
 
@@ -103,182 +118,350 @@ impl PlanBuilder {
     /// convolution, a projection by a 1x1 convolution; with `residual`, the block's input is added to the projection before the
     /// projection's activation, if it has one.
     pub fn inverted_residual(
-        self,
+        &mut self,
+        x: Value,
         expand: Option<&ConvParams<'_>>,
         depthwise: &ConvParams<'_>,
         project: &ConvParams<'_>,
         residual: bool,
-    ) -> Self {
-        self.layer(|layer, shape| {
-            let invalid = |reason: String| Err(KernelError::InvalidLayer { layer, reason });
-            let input = *shape;
-            let expand = expand.map(|expand| checked_conv(layer, "expansion", expand, shape)).transpose()?;
-            let (depthwise, _) = checked_conv(layer, "depthwise convolution", depthwise, shape)?;
-            let (project, _) = checked_conv(layer, "projection", project, shape)?;
-            if let Some((expand, _)) = &expand
+    ) -> Value {
+        self.layer("inverted residual", &[Some(x)], |layer, shapes| {
+            let input = shapes[0];
+            let mut shape = input;
+            let mut checked = |operation, conv: &ConvParams<'_>| {
+                let (conv, result) = checked_conv(layer, operation, conv, shape)?;
+                shape = result;
+                Ok(conv)
+            };
+            let expand = expand.map(|expand| checked("expansion", expand)).transpose()?;
+            let depthwise = checked("depthwise convolution", depthwise)?;
+            let project = checked("projection", project)?;
+            if let Some(expand) = &expand
                 && expand.shape.groups != 1
             {
-                return invalid(format!("the expansion must not have groups, got {}", expand.shape.groups));
+                let groups = expand.shape.groups;
+                return invalid(layer, format!("the expansion must not have groups, got {groups}"));
             }
             let ConvShape { in_channels, out_channels, groups, .. } = depthwise.shape;
             if groups != in_channels || groups != out_channels {
-                return invalid(format!(
+                return invalid(layer, format!(
                     "the depthwise convolution needs as many groups and output channels as input channels, \
                      got {in_channels} -> {out_channels} in {groups} groups"
                 ));
             }
             if !project.shape.is_pointwise() {
-                return invalid(format!(
+                return invalid(layer, format!(
                     "the projection must be a 1x1 convolution with stride 1, no padding and no groups, got {:?}",
                     project.shape
                 ));
             }
-            if residual && input != *shape {
-                return invalid(format!("a residual needs equal shapes, but the block turns {input:?} into {shape:?}"));
+            if residual && input != shape {
+                return invalid(layer, format!(
+                    "a residual needs equal shapes, but the block turns {input:?} into {shape:?}"
+                ));
             }
-            let expand = expand.map(|(expand, _)| expand);
-            Ok(Layer::Block { expand, depthwise, project: Some(project), residual })
+            let block = Block { expand, depthwise, project: Some(project), residual };
+            Ok((Operation::Block(Box::new(block)), shape))
+        })
+    }
+
+    /// The largest value of each channel under each window; not a number where one is.
+    pub fn max_pool(&mut self, x: Value, params: PoolParams) -> Value {
+        self.pool(x, "max pooling", |layer, size| {
+            PoolWindow::sliding(layer, &params, size, Pooling::Maximum, false)
+        })
+    }
+
+    /// The average of each channel under each window. With `count_include_pad` the sum is divided by the window's pixels among
+    /// input and padding, without by those of the input alone.
+    pub fn average_pool(&mut self, x: Value, params: PoolParams, count_include_pad: bool) -> Value {
+        self.pool(x, "average pooling", |layer, size| {
+            PoolWindow::sliding(layer, &params, size, Pooling::Average, count_include_pad)
+        })
+    }
+
+    /// The average of each channel over `output` bins, height and width: bin `i` of `n` covers `i * size / n`, rounded down, to
+    /// `(i + 1) * size / n`, rounded up, as PyTorch has it.
+    pub fn adaptive_average_pool(&mut self, x: Value, output: [usize; 2]) -> Value {
+        if output == [1, 1] {
+            return self.global_average_pool(x);
+        }
+        self.pool(x, "adaptive average pooling", |layer, size| PoolWindow::adaptive(layer, output, size))
+    }
+
+    fn pool(
+        &mut self,
+        x: Value,
+        name: &'static str,
+        window: impl FnOnce(usize, [usize; 2]) -> Result<PoolWindow, KernelError>,
+    ) -> Value {
+        self.layer(name, &[Some(x)], |layer, shapes| {
+            let [channels, height, width] = shapes[0];
+            let window = window(layer, [height, width])?;
+            let shape = [channels, window.rows.len(), window.columns.len()];
+            Ok((Operation::Pool(window), shape))
         })
     }
 
     /// The average of each channel over all pixels; the result is `[channels, 1, 1]`.
-    pub fn global_average_pool(self) -> Self {
-        self.layer(|_, shape| {
-            *shape = [shape[0], 1, 1];
-            Ok(Layer::GlobalAveragePool)
+    pub fn global_average_pool(&mut self, x: Value) -> Value {
+        self.layer("global average pooling", &[Some(x)], |_, shapes| {
+            Ok((Operation::GlobalAveragePool, [shapes[0][0], 1, 1]))
         })
     }
 
-    /// `activation(weight x + bias)` of a single pixel's channels: `weight` is `[out, in]`, `bias` is `[out]`. Only linear layers
-    /// can follow.
-    pub fn linear(self, weight: &[f32], bias: &[f32], activation: Activation) -> Self {
-        self.layer(|layer, shape| {
-            if shape[1..] != [1, 1] {
-                return Err(KernelError::InvalidLayer {
+    /// The channels of all values, one after another.
+    pub fn concat(&mut self, values: &[Value]) -> Value {
+        let inputs: Vec<_> = values.iter().copied().map(Some).collect();
+        self.layer("concatenation", &inputs, |layer, shapes| {
+            let Some(&[_, height, width]) = shapes.first() else {
+                return invalid(layer, "a concatenation needs at least one value".to_owned());
+            };
+            if let Some(other) = shapes.iter().find(|shape| shape[1..] != [height, width]) {
+                return invalid(
                     layer,
-                    reason: format!(
-                        "linear needs a single pixel, got {} x {}; pool first",
-                        shape[1], shape[2]
-                    ),
-                });
+                    format!("cannot concatenate {other:?} with a value of {height} x {width}"),
+                );
+            }
+            // Each has at most 2^31 channels, so that the sum of a list that fits memory does not overflow.
+            let channels = shapes.iter().map(|shape| shape[0]).sum();
+            Ok((Operation::Concat, [channels, height, width]))
+        })
+    }
+
+    /// `activation(a + b)`, of equal shapes.
+    pub fn add(&mut self, a: Value, b: Value, activation: Activation) -> Value {
+        self.layer("addition", &[Some(a), Some(b)], |layer, shapes| {
+            if shapes[0] != shapes[1] {
+                return invalid(layer, format!("cannot add {:?} and {:?}", shapes[0], shapes[1]));
+            }
+            Ok((Operation::Elementwise(Elementwise::Add(activation)), shapes[0]))
+        })
+    }
+
+    /// `x * gate`: each channel of `x`, `[c, h, w]`, times its value in `gate`, `[c, 1, 1]` (Hu et al. 2017, squeeze and excitation).
+    pub fn scale(&mut self, x: Value, gate: Value) -> Value {
+        self.layer("gate", &[Some(x), Some(gate)], |layer, shapes| {
+            if shapes[1] != [shapes[0][0], 1, 1] {
+                return invalid(layer, format!("a gate of {:?} does not fit {:?}", shapes[1], shapes[0]));
+            }
+            Ok((Operation::Elementwise(Elementwise::Scale), shapes[0]))
+        })
+    }
+
+    /// `activation(x * scale + shift)`, a scale and a shift a channel: a BatchNorm that follows no convolution, or a LayerScale.
+    pub fn channel_affine(
+        &mut self,
+        x: Value,
+        scale: &[f32],
+        shift: &[f32],
+        activation: Activation,
+    ) -> Value {
+        self.layer("channel affine", &[Some(x)], |layer, shapes| {
+            checked_length(layer, "scale", scale, &shapes[0][..1])?;
+            checked_length(layer, "shift", shift, &shapes[0][..1])?;
+            let affine = Elementwise::Affine { scale: scale.to_vec(), shift: shift.to_vec(), activation };
+            Ok((Operation::Elementwise(affine), shapes[0]))
+        })
+    }
+
+    /// LayerNorm (Ba et al. 2016) over the channels of each pixel: `(x - mean) / sqrt(var + epsilon) * gamma + beta`, the variance
+    /// being the mean square deviation.
+    pub fn layer_norm(&mut self, x: Value, gamma: &[f32], beta: &[f32], epsilon: f32) -> Value {
+        self.layer("layer norm", &[Some(x)], |layer, shapes| {
+            checked_length(layer, "gamma", gamma, &shapes[0][..1])?;
+            checked_length(layer, "beta", beta, &shapes[0][..1])?;
+            Ok((Operation::LayerNorm { gamma: gamma.to_vec(), beta: beta.to_vec(), epsilon }, shapes[0]))
+        })
+    }
+
+    /// An activation of its own. Where it follows a layer that has one, it is cheaper there.
+    pub fn activation(&mut self, x: Value, activation: Activation) -> Value {
+        if activation == Activation::None {
+            return self.same("activation", x);
+        }
+        self.layer("activation", &[Some(x)], |_, shapes| {
+            Ok((Operation::Elementwise(Elementwise::Activation(activation)), shapes[0]))
+        })
+    }
+
+    /// All values as one pixel, `[c * h * w, 1, 1]`, in PyTorch's order: channel by channel, each row by row.
+    pub fn flatten(&mut self, x: Value) -> Value {
+        if self.shape(x).is_some_and(|shape| shape[1..] == [1, 1]) {
+            return self.same("flatten", x);
+        }
+        self.layer("flatten", &[Some(x)], |_, shapes| {
+            Ok((Operation::Flatten, [shapes[0].iter().product(), 1, 1]))
+        })
+    }
+
+    /// `activation(weight x + bias)` of a single pixel's channels: `weight` is `[out, in]`, `bias` is `[out]`.
+    pub fn linear(&mut self, x: Value, weight: &[f32], bias: &[f32], activation: Activation) -> Value {
+        self.layer("linear", &[Some(x)], |layer, shapes| {
+            let [channels, height, width] = shapes[0];
+            if [height, width] != [1, 1] {
+                return invalid(
+                    layer,
+                    format!("linear needs a single pixel, got {height} x {width}; pool or flatten first"),
+                );
             }
             let conv = ConvParams {
                 weight,
                 bias: Some(bias),
                 norm: None,
                 out_channels: bias.len(),
-                in_channels: shape[0],
+                in_channels: channels,
                 kernel: [1, 1],
                 stride: [1, 1],
                 padding: [[0; 2]; 2],
                 groups: 1,
                 activation,
             };
-            Ok(Layer::Linear(checked_conv(layer, "linear", &conv, shape)?.0))
+            let (conv, shape) = checked_conv(layer, "linear", &conv, shapes[0])?;
+            Ok((Operation::Linear(Box::new(conv)), shape))
         })
     }
 
-    /// Compiles the layers.
+    /// Makes a value an output of the plan, behind those before it.
+    pub fn output(&mut self, value: Value) -> &mut Self {
+        if value.0 < self.nodes.len() {
+            self.outputs.push(value.0);
+        } else if self.error.is_none() {
+            let reason = "the output is a value of another builder".to_owned();
+            self.error = Some(KernelError::InvalidLayer { layer: self.layers, reason });
+        }
+        self
+    }
+
+    /// Compiles the network.
     ///
     /// # Errors
-    /// Whatever is wrong with the first bad layer, with its place counted from 0; [`KernelError::Empty`] without layers; and the
-    /// errors of [`SimdLevel::from_environment`].
-    pub fn build(self) -> Result<Plan, KernelError> {
-        if self.layers.is_empty() && self.error.is_none() || self.input.contains(&0) {
-            return Err(KernelError::Empty { layers: self.layers.len(), input: self.input });
-        }
-        if let Some(error) = self.error {
-            return Err(error);
-        }
+    /// Whatever is wrong with the first bad operation, with its place counted from 0; [`KernelError::Empty`] and
+    /// [`KernelError::NoOutput`] without operations or outputs; and the errors of [`SimdLevel::from_environment`].
+    pub fn build(&self) -> Result<Plan, KernelError> {
+        self.check()?;
         let level = self.level.map_or_else(SimdLevel::from_environment, SimdLevel::require)?;
         let unavailable =
             || KernelError::UnavailableLevel { asked: level, available: SimdLevel::available() };
         let network: Box<dyn Run> = match level {
-            SimdLevel::Scalar => Box::new(compile(Scalar::<8>, self.input, &self.layers)),
+            SimdLevel::Scalar => self.compiled(Scalar::<8>),
             #[cfg(target_arch = "x86_64")]
-            SimdLevel::Avx2 => Box::new(compile(
-                crate::simd::Avx2::detect().ok_or_else(unavailable)?,
-                self.input,
-                &self.layers,
-            )),
+            SimdLevel::Avx2 => self.compiled(crate::simd::Avx2::detect().ok_or_else(unavailable)?),
             #[cfg(target_arch = "x86_64")]
-            SimdLevel::Avx512 => Box::new(compile(
-                crate::simd::Avx512::detect().ok_or_else(unavailable)?,
-                self.input,
-                &self.layers,
-            )),
+            SimdLevel::Avx512 => self.compiled(crate::simd::Avx512::detect().ok_or_else(unavailable)?),
             #[cfg(target_arch = "aarch64")]
-            SimdLevel::Neon => Box::new(compile(
-                crate::simd::Neon::detect().ok_or_else(unavailable)?,
-                self.input,
-                &self.layers,
-            )),
+            SimdLevel::Neon => self.compiled(crate::simd::Neon::detect().ok_or_else(unavailable)?),
             #[allow(unreachable_patterns, reason = "which levels remain depends on the target")]
             _ => return Err(unavailable()),
         };
-        Ok(Plan { network, level, input: self.input, output: self.shape })
+        Ok(self.plan(network, level))
     }
 
     /// The plan at a vector width that no instruction set here may have, for tests.
     #[cfg(test)]
-    pub(crate) fn build_scalar<const LANES: usize>(self) -> Result<Plan, KernelError> {
-        match self.error {
-            Some(error) => Err(error),
-            None => Ok(Plan {
-                network: Box::new(compile(Scalar::<LANES>, self.input, &self.layers)),
-                level: SimdLevel::Scalar,
-                input: self.input,
-                output: self.shape,
-            }),
-        }
+    pub(crate) fn build_scalar<const LANES: usize>(&self) -> Result<Plan, KernelError> {
+        self.check()?;
+        Ok(self.plan(self.compiled(Scalar::<LANES>), SimdLevel::Scalar))
     }
 
-    fn layer(mut self, check: impl FnOnce(usize, &mut [usize; 3]) -> Result<Layer, KernelError>) -> Self {
-        if self.error.is_some() || self.input.contains(&0) {
-            return self;
+    fn check(&self) -> Result<(), KernelError> {
+        let input = self.nodes[0].shape;
+        if let Some(error) = &self.error {
+            return Err(error.clone());
         }
-        let index = self.layers.len();
-        let mut shape = self.shape;
-        let fits = checked_size(index, shape[0], [shape[1], shape[2]]);
-        match fits.and_then(|()| check(index, &mut shape)) {
-            Ok(layer) => {
-                let after_linear = matches!(self.layers.last(), Some(Layer::Linear(_)));
-                if after_linear && !matches!(layer, Layer::Linear(_)) {
-                    let reason = "only linear layers can follow a linear layer".to_owned();
-                    self.error = Some(KernelError::InvalidLayer { layer: index, reason });
-                    return self;
-                }
-                self.layers.push(layer);
-                self.shape = shape;
+        if self.layers == 0 || input.contains(&0) {
+            return Err(KernelError::Empty { layers: self.layers, input });
+        }
+        if self.outputs.is_empty() {
+            return Err(KernelError::NoOutput { layers: self.layers });
+        }
+        Ok(())
+    }
+
+    fn compiled<S: Simd>(&self, simd: S) -> Box<dyn Run> {
+        Box::new(compile(simd, &self.nodes, &self.outputs))
+    }
+
+    fn plan(&self, network: Box<dyn Run>, level: SimdLevel) -> Plan {
+        let outputs = self.outputs.iter().map(|&output| self.nodes[output].shape).collect();
+        Plan { network, level, input: self.nodes[0].shape, outputs }
+    }
+
+    /// A layer that leaves its input as it is.
+    fn same(&mut self, name: &'static str, x: Value) -> Value {
+        if self.known(name, &[Some(x)]) {
+            self.layers += 1;
+        }
+        x
+    }
+
+    /// Whether there has been no error, and the values exist; an error if they do not.
+    fn known(&mut self, name: &'static str, inputs: &[Option<Value>]) -> bool {
+        if self.error.is_some() || self.nodes[0].shape.contains(&0) {
+            return false;
+        }
+        let foreign = inputs.iter().flatten().any(|value| value.0 >= self.nodes.len());
+        if foreign {
+            let reason = format!("{name} reads a value of another builder");
+            self.error = Some(KernelError::InvalidLayer { layer: self.layers, reason });
+        }
+        !foreign
+    }
+
+    fn layer(
+        &mut self,
+        name: &'static str,
+        inputs: &[Option<Value>],
+        check: impl FnOnce(usize, &[[usize; 3]]) -> Result<(Operation, [usize; 3]), KernelError>,
+    ) -> Value {
+        // What a mistake results in is never read: `build` reports the mistake.
+        if !self.known(name, inputs) {
+            return Value(0);
+        }
+        let inputs: Vec<usize> = inputs.iter().flatten().map(|value| value.0).collect();
+        let shapes: Vec<_> = inputs.iter().map(|&input| self.nodes[input].shape).collect();
+        let layer = self.layers;
+        self.layers += 1;
+        let checked = check(layer, &shapes)
+            .and_then(|(operation, shape)| checked_size(layer, shape).map(|()| (operation, shape)));
+        match checked {
+            Ok((operation, shape)) => {
+                self.nodes.push(Node { operation, inputs, shape });
+                Value(self.nodes.len() - 1)
             }
-            Err(error) => self.error = Some(error),
+            Err(error) => {
+                self.error = Some(error);
+                Value(0)
+            }
         }
-        self
     }
 }
 
-/// Checks and folds a convolution that reads `shape`, which becomes the result's.
+fn invalid<T>(layer: usize, reason: String) -> Result<T, KernelError> {
+    Err(KernelError::InvalidLayer { layer, reason })
+}
+
+/// Checks and folds a convolution that reads `shape`; also returns the result's.
 fn checked_conv(
     layer: usize,
     operation: &'static str,
     conv: &ConvParams<'_>,
-    shape: &mut [usize; 3],
+    [channels, height, width]: [usize; 3],
 ) -> Result<(FoldedConv, [usize; 3]), KernelError> {
     let folded = conv.fold(layer)?;
-    let [channels, height, width] = *shape;
     if folded.shape.in_channels != channels {
         let expected = folded.shape.in_channels;
         return Err(KernelError::InputChannels { layer, operation, expected, actual: channels });
     }
     let padding = folded.shape.padding.map(|[before, after]| before + after);
-    checked_size(layer, channels, [height + padding[0], width + padding[1]])?;
+    checked_size(layer, [channels, height + padding[0], width + padding[1]])?;
     let [height, width] = folded.shape.output_size(layer, [height, width])?;
-    checked_size(layer, folded.shape.out_channels, [height, width])?;
-    *shape = [folded.shape.out_channels, height, width];
-    Ok((folded, *shape))
+    let shape = [folded.shape.out_channels, height, width];
+    checked_size(layer, shape)?;
+    Ok((folded, shape))
 }
 
-fn checked_size(layer: usize, channels: usize, [height, width]: [usize; 2]) -> Result<(), KernelError> {
+fn checked_size(layer: usize, [channels, height, width]: [usize; 3]) -> Result<(), KernelError> {
     // Channels are filled up to whole vectors, the widest of which has 16 values.
     let values = channels
         .checked_next_multiple_of(16)
@@ -286,121 +469,5 @@ fn checked_size(layer: usize, channels: usize, [height, width]: [usize; 2]) -> R
     match values {
         Some(values) if values <= MOST_VALUES => Ok(()),
         _ => Err(KernelError::TooLarge { layer, channels, height, width, limit: MOST_VALUES }),
-    }
-}
-
-/// Chooses a step for each layer, or for several that are better computed together.
-fn compile<S: Simd>(simd: S, input: [usize; 3], layers: &[Layer]) -> Compiled<S> {
-    let lanes = S::LANES;
-    let [channels, height, width] = input;
-    let mut compiler = Compiler {
-        source: Source::Nhwc { channels, height, width },
-        layout: Blocked { channels, height, width, lanes },
-        steps: Vec::new(),
-        multiply_adds: 0,
-    };
-    let mut linear = Vec::new();
-    let mut rest = layers;
-    while let [layer, after @ ..] = rest {
-        rest = match (layer, after) {
-            (
-                Layer::Conv(conv),
-                [Layer::Block { expand: None, depthwise, project, residual: false }, after @ ..],
-            ) if conv.shape.groups == 1 => {
-                compiler.block(Some(conv), depthwise, project.as_ref(), false);
-                after
-            }
-            (Layer::Conv(conv), [Layer::GlobalAveragePool, after @ ..]) => {
-                compiler.conv(conv, true);
-                after
-            }
-            (Layer::Conv(conv), after) => {
-                compiler.conv(conv, false);
-                after
-            }
-            (Layer::Block { expand, depthwise, project, residual }, after) => {
-                compiler.block(expand.as_ref(), depthwise, project.as_ref(), *residual);
-                after
-            }
-            (Layer::GlobalAveragePool, after) => {
-                let input = compiler.import();
-                compiler.push(Box::new(GlobalAverageStep { input }));
-                after
-            }
-            (Layer::Linear(conv), after) => {
-                compiler.import();
-                compiler.multiply_adds += conv.shape.multiply_adds_per_pixel();
-                linear.push(LinearStep::new(conv, lanes));
-                after
-            }
-        };
-    }
-    if linear.is_empty() {
-        let layout = compiler.layout;
-        compiler.push(Box::new(ExportStep { layout }));
-    }
-    Compiled::new(simd, compiler.steps, linear, compiler.multiply_adds)
-}
-
-/// The steps so far and the form of their result.
-struct Compiler<S: Simd> {
-    source: Source,
-    layout: Blocked,
-    steps: Vec<Box<dyn Step<S>>>,
-    multiply_adds: u64,
-}
-
-impl<S: Simd> Compiler<S> {
-    fn push(&mut self, step: Box<dyn Step<S>>) {
-        self.layout = step.output();
-        self.source = Source::Blocked(self.layout);
-        self.steps.push(step);
-    }
-
-    /// Makes sure that the next step finds the blocked layout.
-    fn import(&mut self) -> Blocked {
-        if let Source::Nhwc { .. } = self.source {
-            let layout = self.layout;
-            self.push(Box::new(ImportStep { layout }));
-        }
-        self.layout
-    }
-
-    /// The result of a convolution of what the steps so far result in, and its size.
-    fn after(&mut self, conv: &FoldedConv, input: Blocked) -> Blocked {
-        let size = [input.height, input.width];
-        let [height, width] =
-            conv.shape.output_size(0, size).expect("the builder has checked the kernel's size");
-        self.multiply_adds += conv.shape.multiply_adds_per_pixel() * (height * width) as u64;
-        Blocked { channels: conv.shape.out_channels, height, width, ..input }
-    }
-
-    fn conv(&mut self, conv: &FoldedConv, average: bool) {
-        if conv.shape.groups != 1 {
-            self.import();
-        }
-        let result = self.after(conv, self.layout);
-        let size = [result.height, result.width];
-        self.push(Box::new(ConvStep::new(conv, self.source, size, average, S::LANES)));
-    }
-
-    fn block(
-        &mut self,
-        expand: Option<&FoldedConv>,
-        depthwise: &FoldedConv,
-        project: Option<&FoldedConv>,
-        residual: bool,
-    ) {
-        if expand.is_none() || residual {
-            self.import();
-        }
-        let expanded = expand.map_or(self.layout, |expand| self.after(expand, self.layout));
-        let filtered = self.after(depthwise, expanded);
-        if let Some(project) = project {
-            self.after(project, filtered);
-        }
-        let layers =
-            BlockLayers { expand: expand.map(|expand| (expand, self.source)), depthwise, project, residual };
-        self.push(Box::new(BlockStep::new(&layers, expanded, filtered)));
     }
 }

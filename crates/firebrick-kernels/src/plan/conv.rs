@@ -16,6 +16,8 @@ pub(crate) struct ConvStep {
     result: Blocked,
     /// Rows computed at a time.
     band: usize,
+    /// The second input is added before the activation.
+    residual: bool,
     /// Only the average of the result over the pixels is kept.
     average: bool,
 }
@@ -25,15 +27,19 @@ impl ConvStep {
         conv: &FoldedConv,
         source: Source,
         size: [usize; 2],
+        residual: bool,
         average: bool,
         lanes: usize,
     ) -> Self {
         let [height, width] = size;
         let result = Blocked { channels: conv.shape.out_channels, height, width, lanes };
         let input_row = conv.shape.in_channels * source.size()[1] * conv.shape.stride[0];
-        let row = RowConv::scratch_per_row(conv, source).max(input_row) * size_of::<f32>();
+        let row = match RowConv::scratch_per_row(conv, source) {
+            0 => input_row,
+            copied => copied,
+        } * size_of::<f32>();
         let band = if average { height } else { (BAND_BYTES / row.max(1)).clamp(1, height) };
-        Self { conv: RowConv::new(conv, source, size, band, lanes), result, band, average }
+        Self { conv: RowConv::new(conv, source, size, band, lanes), result, band, residual, average }
     }
 
     /// Splits over rows where there are enough of them, else over channels.
@@ -45,6 +51,12 @@ impl ConvStep {
 impl<S: Simd> Step<S> for ConvStep {
     fn output(&self) -> Blocked {
         if self.average { Blocked { height: 1, width: 1, ..self.result } } else { self.result }
+    }
+
+    fn name(&self) -> String {
+        let average = if self.average { ", average" } else { "" };
+        let residual = if self.residual { ", residual" } else { "" };
+        format!("conv {}{residual}{average}", self.conv.name())
     }
 
     fn scratch_len(&self) -> usize {
@@ -68,16 +80,38 @@ impl<S: Simd> Step<S> for ConvStep {
             for panel in &self.conv.panels()[panels.clone()] {
                 let plane = self.result.plane();
                 let first = panel.first_plane;
+                let from = first * plane + band.start * self.result.row();
+                let residual = self.residual.then(|| &image.inputs.get(1)[from..]);
                 // SAFETY: this task alone writes these planes of these rows, and `tile` is its own.
                 unsafe {
                     if self.average {
                         let result = Shared::new(tile);
-                        self.conv.run(simd, panel, image.input, padded, band.clone(), result, plane, None);
+                        self.conv.run(
+                            simd,
+                            panel,
+                            image.input,
+                            padded,
+                            band.clone(),
+                            result,
+                            plane,
+                            None,
+                            residual,
+                        );
                         let output = image.output.write(first * S::LANES, panel.vectors * S::LANES);
                         average(simd, tile, self.result.pixels(), output);
                     } else {
-                        let result = image.output.from(first * plane + band.start * self.result.row());
-                        self.conv.run(simd, panel, image.input, padded, band.clone(), result, plane, None);
+                        let result = image.output.from(from);
+                        self.conv.run(
+                            simd,
+                            panel,
+                            image.input,
+                            padded,
+                            band.clone(),
+                            result,
+                            plane,
+                            None,
+                            residual,
+                        );
                     }
                 }
             }

@@ -107,6 +107,11 @@ impl Filter {
         &self.groups
     }
 
+    /// Whether the depthwise convolution's input is made here.
+    pub(crate) fn expands(&self) -> bool {
+        self.expand.is_some()
+    }
+
     /// Planes of the largest group.
     pub(crate) fn widest_group(&self) -> usize {
         widest(&self.groups)
@@ -265,7 +270,7 @@ impl Filter {
             let result = Shared::new(scratch.expanded).from(first);
             let (padded, rows) = (&*scratch.padded, under.image.clone());
             // SAFETY: the scratch memory is borrowed exclusively.
-            unsafe { conv.run(simd, panel, input, padded, rows, result, plane, Some(&self.scatter)) };
+            unsafe { conv.run(simd, panel, input, padded, rows, result, plane, Some(&self.scatter), None) };
             return;
         }
         let left = self.window.padding[1][0] * S::LANES;

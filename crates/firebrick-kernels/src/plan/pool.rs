@@ -1,9 +1,52 @@
-//! Global average pooling, and the steps that carry an image into and out of the blocked layout.
+//! Pooling, and the steps that carry an image into and out of the blocked layout.
 
 use super::step::{Image, Step, Task};
 use crate::layout::Blocked;
-use crate::pool::average;
+use crate::pool::{average, pool_row};
+use crate::pool_window::PoolWindow;
 use crate::simd::Simd;
+
+/// The maximum or average under windows.
+#[derive(Debug)]
+pub(crate) struct PoolStep {
+    window: PoolWindow,
+    input: Blocked,
+    output: Blocked,
+}
+
+impl PoolStep {
+    pub(crate) fn new(window: PoolWindow, input: Blocked) -> Self {
+        let output = Blocked { height: window.rows.len(), width: window.columns.len(), ..input };
+        Self { window, input, output }
+    }
+}
+
+impl<S: Simd> Step<S> for PoolStep {
+    fn output(&self) -> Blocked {
+        self.output
+    }
+
+    fn name(&self) -> String {
+        let Blocked { channels, height, width, .. } = self.output;
+        format!("pool {channels} to {height}x{width}")
+    }
+
+    fn tasks(&self, split: usize) -> Vec<usize> {
+        vec![(self.output.planes() * self.output.height).min(split)]
+    }
+
+    unsafe fn run(&self, simd: S, task: Task, image: Image<'_>, _scratch: &mut [f32]) {
+        let rows = task.share(self.output.planes() * self.output.height);
+        let row = self.output.row();
+        // SAFETY: this task alone writes these rows.
+        let output = unsafe { image.output.write(rows.start * row, rows.len() * row) };
+        for (index, output) in rows.zip(output.chunks_exact_mut(row)) {
+            let (plane, y) = (index / self.output.height, index % self.output.height);
+            let input = &image.input[plane * self.input.plane()..][..self.input.plane()];
+            pool_row(simd, &self.window, y, input, self.input.row(), output);
+        }
+    }
+}
 
 /// The average over all pixels of each channel.
 #[derive(Debug)]
@@ -14,6 +57,10 @@ pub(crate) struct GlobalAverageStep {
 impl<S: Simd> Step<S> for GlobalAverageStep {
     fn output(&self) -> Blocked {
         Blocked { height: 1, width: 1, ..self.input }
+    }
+
+    fn name(&self) -> String {
+        "global average".to_owned()
     }
 
     fn tasks(&self, split: usize) -> Vec<usize> {
@@ -39,6 +86,10 @@ impl<S: Simd> Step<S> for ImportStep {
         self.layout
     }
 
+    fn name(&self) -> String {
+        "import".to_owned()
+    }
+
     fn tasks(&self, _split: usize) -> Vec<usize> {
         vec![1]
     }
@@ -58,6 +109,10 @@ pub(crate) struct ExportStep {
 impl<S: Simd> Step<S> for ExportStep {
     fn output(&self) -> Blocked {
         self.layout
+    }
+
+    fn name(&self) -> String {
+        "export".to_owned()
     }
 
     fn tasks(&self, _split: usize) -> Vec<usize> {

@@ -1,5 +1,6 @@
 //! What the steps of a plan have in common.
 
+use super::memory::Inputs;
 use crate::buffer::Shared;
 use crate::layout::Blocked;
 use crate::simd::Simd;
@@ -26,6 +27,9 @@ pub(crate) trait Step<S: Simd>: Send + Sync + std::fmt::Debug {
 
     /// The tasks of each phase when an image is split for `split` threads. `[1]` for one thread.
     fn tasks(&self, split: usize) -> Vec<usize>;
+
+    /// What it does and over which sizes, in a few words.
+    fn name(&self) -> String;
 
     /// Runs one task.
     ///
@@ -55,7 +59,10 @@ impl Task {
 /// The memory of one image within a step.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Image<'a> {
+    /// The first of the values that the step reads.
     pub(crate) input: &'a [f32],
+    /// All of them.
+    pub(crate) inputs: Inputs<'a>,
     pub(crate) output: Shared<'a>,
     pub(crate) shared: Shared<'a>,
 }

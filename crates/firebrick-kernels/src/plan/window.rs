@@ -25,6 +25,13 @@ impl Source {
         }
     }
 
+    pub(crate) fn channels(&self) -> usize {
+        match *self {
+            Source::Blocked(layout) => layout.channels,
+            Source::Nhwc { channels, .. } => channels,
+        }
+    }
+
     /// Planes, and values of a pixel in each.
     fn planes(&self) -> (usize, usize) {
         match *self {
@@ -38,6 +45,7 @@ impl Source {
 #[derive(Debug)]
 pub(crate) struct RowConv {
     conv: PackedConv,
+    shape: ConvShape,
     source: Source,
     /// Height and width of the result.
     size: [usize; 2],
@@ -45,10 +53,13 @@ pub(crate) struct RowConv {
     padded: Option<Padded>,
 }
 
-/// The copy of some input rows with zeros around them, `[planes, rows, columns, values]`.
+/// The copy of some input rows with zeros around them, `[planes, rows, columns, values]`; or of those of their pixels that a kernel of
+/// one tap visits.
 #[derive(Debug)]
 struct Padded {
     shape: ConvShape,
+    /// Whether only the pixels that are visited are copied.
+    gathered: bool,
     /// Rows of a plane of the copy.
     rows: usize,
     /// Values of a row of the copy.
@@ -71,11 +82,16 @@ impl RowConv {
         if let (true, Source::Blocked(layout)) = (shape.is_pointwise(), source) {
             let window =
                 Window::Blocked { plane: layout.plane(), row: 0, run: run_of(shape.in_channels, lanes) };
-            return Self { conv: PackedConv::new(conv, window, lanes), source, size, padded: None };
+            return Self { conv: PackedConv::new(conv, window, lanes), shape, source, size, padded: None };
         }
         let (_, values) = source.planes();
-        let rows = (most_rows - 1) * shape.stride[0] + shape.kernel[0];
-        let row = (source.size()[1] + shape.padding[1].iter().sum::<usize>()) * values;
+        let gathered = is_gathered(conv, source);
+        let columns = source.size()[1] + shape.padding[1].iter().sum::<usize>();
+        let (rows, columns, stride) = match gathered {
+            true => (most_rows, size[1], [1, 1]),
+            false => ((most_rows - 1) * shape.stride[0] + shape.kernel[0], columns, shape.stride),
+        };
+        let row = columns * values;
         let window = match source {
             Source::Nhwc { .. } => Window::Nhwc { row },
             Source::Blocked(_) => {
@@ -84,16 +100,28 @@ impl RowConv {
         };
         let pixels = (0..most_rows * size[1]).map(|pixel| {
             let (y, x) = (pixel / size[1], pixel % size[1]);
-            (y * shape.stride[0] * row + x * shape.stride[1] * values) as u32
+            (y * stride[0] * row + x * stride[1] * values) as u32
         });
         let padded = Padded {
             shape,
+            gathered,
             rows,
             row,
             pixels: Pixels::new(pixels.collect()),
             contiguous: Pixels::new((0..most_rows * size[1]).map(|pixel| (pixel * lanes) as u32).collect()),
         };
-        Self { conv: PackedConv::new(conv, window, lanes), source, size, padded: Some(padded) }
+        Self { conv: PackedConv::new(conv, window, lanes), shape, source, size, padded: Some(padded) }
+    }
+
+    /// Its sizes in a few words.
+    pub(crate) fn name(&self) -> String {
+        let ConvShape { in_channels, out_channels, kernel, stride, groups, .. } = self.shape;
+        let [height, width] = self.size;
+        let groups = if groups == 1 { String::new() } else { format!(", {groups} groups") };
+        format!(
+            "{}x{}/{} {in_channels} -> {out_channels} at {height}x{width}{groups}",
+            kernel[0], kernel[1], stride[0]
+        )
     }
 
     /// The values of input that one row of output takes up in scratch memory, for choosing `most_rows`.
@@ -102,6 +130,7 @@ impl RowConv {
         let width = source.size()[1] + conv.shape.padding[1].iter().sum::<usize>();
         match (conv.shape.is_pointwise(), source) {
             (true, Source::Blocked(_)) => 0,
+            _ if is_gathered(conv, source) => planes * values * width.div_ceil(conv.shape.stride[1]),
             _ => planes * values * width * conv.shape.stride[0],
         }
     }
@@ -122,6 +151,20 @@ impl RowConv {
         }
         let [height, width] = self.source.size();
         let (planes, values) = self.source.planes();
+        if padded.gathered {
+            let stride = padded.shape.stride;
+            for plane in 0..planes {
+                let copy = &mut scratch[plane * padded.rows * padded.row..][..rows.len() * padded.row];
+                for (y, to) in rows.clone().zip(copy.chunks_exact_mut(padded.row)) {
+                    let from = &input[(plane * height + y * stride[0]) * width * values..][..width * values];
+                    let from = from.chunks_exact(values).step_by(stride[1]);
+                    for (to, from) in to.chunks_exact_mut(values).zip(from) {
+                        to.copy_from_slice(from);
+                    }
+                }
+            }
+            return;
+        }
         let [[top, _], [left, _]] = padded.shape.padding;
         let needed = (rows.len() - 1) * padded.shape.stride[0] + padded.shape.kernel[0];
         for plane in 0..planes {
@@ -159,7 +202,8 @@ impl RowConv {
 
     /// Computes one panel of the rows for which `scratch` was prepared.
     ///
-    /// The result's first pixel is the first of `rows`; `scatter` says where each goes, or they lie without gaps.
+    /// The result's first pixel is the first of `rows`; `scatter` says where each goes, or they lie without gaps. The residual lies
+    /// as the result does.
     ///
     /// # Safety
     /// Nobody else uses the elements that are written.
@@ -177,6 +221,7 @@ impl RowConv {
         result: Shared<'_>,
         result_plane: usize,
         scatter: Option<&Pixels>,
+        residual: Option<&[f32]>,
     ) {
         let (left, addressing) = match (&self.padded, self.source) {
             (Some(padded), _) => {
@@ -196,7 +241,7 @@ impl RowConv {
             right: self.conv.weights(panel, 0, runs.count()),
             vectors: panel.vectors,
             start: Start::Bias(self.conv.bias(panel)),
-            residual: None,
+            residual,
             finish: self.conv.finish,
             result,
             result_plane,
@@ -207,4 +252,11 @@ impl RowConv {
         // SAFETY: handed on to the caller.
         unsafe { product.run(simd) }
     }
+}
+
+/// Whether a convolution visits single pixels and leaves others out, so that the former are copied side by side.
+fn is_gathered(conv: &FoldedConv, source: Source) -> bool {
+    let ConvShape { kernel, stride, padding, .. } = conv.shape;
+    let blocked = matches!(source, Source::Blocked(_));
+    blocked && kernel == [1, 1] && stride != [1, 1] && padding == [[0; 2]; 2]
 }

@@ -96,6 +96,13 @@ impl Simd for Avx2 {
         unsafe { _mm256_min_ps(bound, x) }
     }
 
+    /// The instruction returns its second operand where either is not a number; where that is the first, it is put back.
+    #[inline(always)]
+    fn larger(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm256_blendv_ps(_mm256_max_ps(a, b), a, _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a)) }
+    }
+
     #[inline(always)]
     fn between(self, low: __m256, x: __m256, high: __m256, value: __m256) -> __m256 {
         // SAFETY: `self` proves the features.

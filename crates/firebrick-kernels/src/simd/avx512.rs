@@ -98,6 +98,16 @@ impl Simd for Avx512 {
         unsafe { _mm512_min_ps(bound, x) }
     }
 
+    /// The instruction returns its second operand where either is not a number; where that is the first, it is put back.
+    #[inline(always)]
+    fn larger(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: `self` proves the features.
+        unsafe {
+            let no_number = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a);
+            _mm512_mask_mov_ps(_mm512_max_ps(a, b), no_number, a)
+        }
+    }
+
     #[inline(always)]
     fn between(self, low: __m512, x: __m512, high: __m512, value: __m512) -> __m512 {
         // SAFETY: `self` proves the features.

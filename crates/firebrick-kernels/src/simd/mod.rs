@@ -72,6 +72,9 @@ pub(crate) trait Simd: Copy + Send + Sync + std::fmt::Debug + 'static {
     /// The smaller of `bound` and `x`; `x` where it is not a number.
     fn at_most(self, bound: Self::Vector, x: Self::Vector) -> Self::Vector;
 
+    /// The larger of both; not a number where either is none.
+    fn larger(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+
     /// `value` where `low < x < high`, else 0; 0 where `x` is not a number.
     fn between(
         self,

@@ -93,6 +93,13 @@ impl Simd for Neon {
         unsafe { vminq_f32(bound, x) }
     }
 
+    /// The instruction returns "not a number" where either operand is.
+    #[inline(always)]
+    fn larger(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        // SAFETY: `self` proves the feature.
+        unsafe { vmaxq_f32(a, b) }
+    }
+
     #[inline(always)]
     fn between(self, low: float32x4_t, x: float32x4_t, high: float32x4_t, value: float32x4_t) -> float32x4_t {
         // SAFETY: `self` proves the feature.

@@ -70,6 +70,11 @@ impl<const L: usize> Simd for Scalar<L> {
     }
 
     #[inline(always)]
+    fn larger(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
+        std::array::from_fn(|i| if a[i] > b[i] || a[i].is_nan() { a[i] } else { b[i] })
+    }
+
+    #[inline(always)]
     fn between(
         self,
         low: Self::Vector,

@@ -45,6 +45,8 @@ fn check<S: Simd>(simd: S) {
             result(&|_, b, _| simd.at_most(simd.splat(2.0), b)),
             if other > 2.0 { 2.0 } else { other },
         );
+        let larger = if first.is_nan() || other.is_nan() { f32::NAN } else { first.max(other) };
+        same("larger", result(&|a, b, _| simd.larger(a, b)), larger);
         let inside = -2.0 < other && other < 6.0;
         same(
             "between",

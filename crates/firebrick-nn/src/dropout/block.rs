@@ -6,7 +6,9 @@ use burn::tensor::{Distribution, Tensor};
 use super::{acts, dropout};
 use crate::LayerError;
 
-/// Drops square regions of a feature map (Ghiasi et al. 2018, arXiv:1810.12890), in each channel others: torchvision's `DropBlock2d`.
+/// Drops square regions of a feature map (Ghiasi et al. 2018, arXiv:1810.12890), in each channel others: torchvision's `DropBlock2d`. A
+/// place where a block fits is the middle of one with probability `γ = p / block² · height width / ((height - block + 1) (width - block + 1))`,
+/// equation 1.
 #[derive(Module, Debug)]
 pub struct DropBlock {
     dropout: Dropout,
@@ -37,6 +39,14 @@ impl DropBlock {
         let options = (&x.device(), x.dtype());
         let centres =
             Tensor::<4>::random([batch, channels, rows, columns], Distribution::Bernoulli(gamma), options);
+        self.apply(x, centres)
+    }
+
+    /// Drops the squares around `centres`, ones among zeros `[batch, channels, height - block + 1, width - block + 1]`, whose middle is half a block
+    /// further down and right, and scales what is left to the mean before.
+    pub fn apply(&self, x: Tensor<4>, centres: Tensor<4>) -> Tensor<4> {
+        let [batch, channels, height, width] = x.dims();
+        let block = height + 1 - centres.dims()[2];
         let half = block / 2;
         let centres = centres.pad((half, half, half, half), PadMode::Constant(0.0));
         let squares = MaxPool2dConfig::new([block, block])

@@ -28,7 +28,15 @@ impl DropConnect {
         if !super::acts(&self.dropout, &x) {
             return dense(&self.linear, x, Activation::None);
         }
-        let weight = self.dropout.forward(self.linear.weight.val());
+        let weight = self.linear.weight.val();
+        // Beside the weights, whatever the axes of the input.
+        let kept = super::kept(&self.dropout, &weight, |_| true);
+        self.apply(x, kept)
+    }
+
+    /// `x (W · kept / (1 - p)) + b`, with a mask `[inputs, outputs]` of ones and zeros.
+    pub fn apply<const D: usize>(&self, x: Tensor<D>, kept: Tensor<2>) -> Tensor<D> {
+        let weight = super::scaled(&self.dropout, self.linear.weight.val(), kept);
         let bias = self.linear.bias.as_ref().map(|bias| bias.val());
         firebrick_autodiff::linear(x, weight, bias, firebrick_autodiff::Activation::None)
     }

@@ -2,7 +2,7 @@ use burn::module::Module;
 use burn::nn::Dropout;
 use burn::tensor::Tensor;
 
-use super::{dropout, factors};
+use super::{acts, dropout, kept, scaled};
 use crate::LayerError;
 
 /// Drops a residual branch for whole samples: stochastic depth (Huang et al. 2016, arXiv:1603.09382), timm's `DropPath` and torchvision's
@@ -23,7 +23,15 @@ impl DropPath {
 
     /// The branch's result `[batch, ..]`, to be added to what goes past it.
     pub fn forward<const D: usize>(&self, branch: Tensor<D>) -> Tensor<D> {
-        let factors = factors(&self.dropout, &branch, |axis| axis == 0);
-        branch * factors
+        if !acts(&self.dropout, &branch) {
+            return branch;
+        }
+        let kept = kept(&self.dropout, &branch, |axis| axis == 0);
+        self.apply(branch, kept)
+    }
+
+    /// `branch · kept / (1 - p)`, with a mask `[batch, 1, ..]` of ones and zeros.
+    pub fn apply<const D: usize>(&self, branch: Tensor<D>, kept: Tensor<D>) -> Tensor<D> {
+        scaled(&self.dropout, branch, kept)
     }
 }

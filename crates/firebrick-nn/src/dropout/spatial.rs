@@ -2,7 +2,7 @@ use burn::module::Module;
 use burn::nn::Dropout;
 use burn::tensor::Tensor;
 
-use super::{dropout, factors};
+use super::{acts, dropout, kept, scaled};
 use crate::LayerError;
 
 /// Drops whole channels (Tompson et al. 2015, arXiv:1411.4280): PyTorch's `Dropout1d` to `3d`, Keras' `SpatialDropout1D` to `3D`.
@@ -22,7 +22,15 @@ impl SpatialDropout {
 
     /// `[batch, channels, ..]` to the same shape.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let factors = factors(&self.dropout, &x, |axis| axis < 2);
-        x * factors
+        if !acts(&self.dropout, &x) {
+            return x;
+        }
+        let kept = kept(&self.dropout, &x, |axis| axis < 2);
+        self.apply(x, kept)
+    }
+
+    /// `x · kept / (1 - p)`, with a mask `[batch, channels, 1, ..]` of ones and zeros.
+    pub fn apply<const D: usize>(&self, x: Tensor<D>, kept: Tensor<D>) -> Tensor<D> {
+        scaled(&self.dropout, x, kept)
     }
 }

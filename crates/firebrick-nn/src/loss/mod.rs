@@ -13,6 +13,7 @@ mod mean_absolute;
 mod nt_xent;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 pub use binary::{BinaryCrossEntropy, binary_cross_entropy_from_probabilities};
 pub use burn::nn::loss::{
@@ -26,6 +27,7 @@ pub use error::LossError;
 pub use focal::{BinaryFocal, Focal};
 pub use mean_absolute::MaeLoss;
 pub use nt_xent::NtXent;
+pub use tokens::token_cross_entropy;
 
 use burn::tensor::{Tensor, TensorData};
 

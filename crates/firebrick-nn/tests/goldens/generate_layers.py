@@ -104,10 +104,33 @@ class Patches(nn.Module):
 
 case("patch_embedding", Patches(), rounded(2, 3, 4, 6))
 
+case("max_pool1d", nn.MaxPool1d(3, 2, padding=1), rounded(2, 3, 8))
+case("avg_pool1d", nn.AvgPool1d(3, 2), rounded(2, 3, 9))
+case("adaptive_avg_pool1d", nn.AdaptiveAvgPool1d(3), rounded(2, 3, 8))
+case("adaptive_avg_pool3d", nn.AdaptiveAvgPool3d((2, 3, 2)), rounded(1, 2, 5, 4, 3))
+case("adaptive_max_pool2d", nn.AdaptiveMaxPool2d((3, 2)), rounded(2, 2, 7, 5))
+case("global_avg_pool2d", nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), rounded(2, 3, 5, 4))
+case("conv2d_dilated", nn.Conv2d(2, 3, 3, padding=2, dilation=2), rounded(1, 2, 6, 5))
+case("embedding", nn.Embedding(7, 4), torch.tensor([[1, 0, 6], [3, 3, 1]]), differentiable=0)
+
+
+class Learned(nn.Module):
+    """The first rows of a table, added: the positions of BERT."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(6, 5)
+
+    def forward(self, x):
+        return x + self.table(torch.arange(x.shape[1]))
+
+
+case("learned_positions", Learned(), rounded(2, 4, 5))
+
 golden = {"made_by": "cargo xtask golden generate_layers", "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__}}
 head = json.dumps(golden)[:-1]
 names = [c["name"] for c in cases]
-half = names.index("batch_norm")
-for file, part in (("layers_conv", cases[:half]), ("layers", cases[half:])):
+norms, pools = names.index("batch_norm"), names.index("max_pool1d")
+for file, part in (("layers_conv", cases[:norms]), ("layers", cases[norms:pools]), ("layers_pool", cases[pools:])):
     text = head + ', "cases": [\n' + ",\n".join(map(json.dumps, part)) + "\n]}\n"
     pathlib.Path(__file__).with_name(f"{file}.json").write_text(text)

@@ -1,18 +1,30 @@
-//! What holds for every layer of this crate: every parameter gets a gradient, evaluation is the same twice, weights round-trip, and the shape is
-//! the documented one.
+//! What holds for every layer, ours and those of burn's that docs/layers.md names: every parameter gets a gradient, gradients are the slopes in
+//! f64, evaluation is the same twice, weights round-trip, and the shape is the documented one.
 
-use burn::module::{Module, ModuleVisitor, Param};
-use burn::nn::LinearConfig;
-use burn::tensor::{Device, Distribution, Gradients, Tensor};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::nn::conv::{
+    Conv1dConfig, Conv2dConfig, Conv3dConfig, ConvTranspose1dConfig, ConvTranspose2dConfig,
+    ConvTranspose3dConfig,
+};
+use burn::nn::pool::{
+    AdaptiveAvgPool1dConfig, AdaptiveAvgPool2dConfig, AvgPool2dConfig, MaxPool1dConfig, MaxPool2dConfig,
+};
+use burn::nn::{
+    BatchNormConfig, DropoutConfig, EmbeddingConfig, GroupNormConfig, InstanceNormConfig, LayerNormConfig,
+    LinearConfig, RmsNormConfig,
+};
+use burn::tensor::{DType, Device, Distribution, Gradients, Int, Tensor, TensorData};
+use firebrick_autodiff::{GradientCheck, Inputs, check_gradient};
 use firebrick_nn::dropout::{AlphaDropout, DropBlock, DropConnect, DropPath, SpatialDropout};
 use firebrick_nn::{
-    AttentionConfig, AttentionMask, Bidirectional, BlurPool, Cell, LayerScale, LearnedPositions,
-    PatchEmbedding, RecurrentConfig, SeparableConv2d, SqueezeExcite, TransformerConfig,
+    Activation, AdaptiveMaxPool2d, AttentionConfig, AttentionMask, Bidirectional, BlurPool, Cell,
+    ConvNormActConfig, HeadConfig, LayerScale, LearnedPositions, Network, PatchEmbedding, RecurrentConfig,
+    Rotary, SeparableConv2d, SqueezeExcite, TransformerConfig, dense,
 };
 
 use crate::golden::{device, values, weights};
 
-/// Counts parameters, and those whose gradient is not all zero.
+/// Counts trained parameters, and those whose gradient is not all zero.
 struct Count<'a> {
     gradients: &'a Gradients,
     parameters: usize,
@@ -21,11 +33,79 @@ struct Count<'a> {
 
 impl ModuleVisitor for Count<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        // Running statistics are visited, too.
+        if !param.is_require_grad() {
+            return;
+        }
         self.parameters += 1;
         let gradient = param.val().grad(self.gradients);
         self.moved +=
             usize::from(gradient.is_some_and(|gradient| values(gradient).iter().any(|value| *value != 0.0)));
     }
+}
+
+/// Values of a layer in f64, the trained ones among them apart.
+#[derive(Default)]
+struct Values {
+    trained: Vec<bool>,
+    data: Vec<(String, TensorData)>,
+}
+
+impl ModuleVisitor for Values {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let trained = param.is_require_grad();
+        self.trained.push(trained);
+        if trained {
+            let name = format!("parameter {}", self.data.len());
+            self.data.push((name, param.val().into_data().convert::<f64>()));
+        }
+    }
+}
+
+/// Puts inputs of a function where trained values are, and makes the others f64.
+struct Put<'a> {
+    inputs: &'a Inputs,
+    trained: std::slice::Iter<'a, bool>,
+    next: usize,
+}
+
+impl ModuleMapper for Put<'_> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if !self.trained.next().expect("as many as were seen") {
+            return Param::initialized(param.id, param.val().cast(DType::F64));
+        }
+        self.next += 1;
+        Param::initialized(param.id, self.inputs.tensor(self.next - 1))
+    }
+}
+
+/// Dropouts stand still meanwhile: what they do with a mask that is given is compared with the peers. Norms of a batch do not, which would then
+/// be no more than a scale.
+fn check_slopes<M: Module, const I: usize, const O: usize>(
+    name: &str,
+    layer: &M,
+    x: Tensor<I>,
+    forward: &impl Fn(&M, Tensor<I>) -> Tensor<O>,
+) {
+    let mut values = Values::default();
+    layer.visit(&mut values);
+    let inputs: Vec<(&str, TensorData)> = std::iter::once(("the input", x.into_data().convert::<f64>()))
+        .chain(values.data.iter().map(|(name, data)| (name.as_str(), data.clone())))
+        .collect();
+    let still = !["BatchNorm", "ConvNormAct"].contains(&name);
+    let precision = match name {
+        // Burn takes the root mean square in f32 whatever the type, which steps of 1e-5 do not resolve.
+        "RmsNorm" => GradientCheck { step: 3e-3, relative: 1e-3, absolute: 1e-3 },
+        _ => GradientCheck::default(),
+    };
+    check_gradient(&device(), &inputs, precision, |inputs| {
+        let mut put = Put { inputs, trained: values.trained.iter(), next: 1 };
+        // By way of `valid`, since a clone shares its running statistics.
+        let layer = layer.valid().train();
+        let layer = if still { layer.freeze() } else { layer }.map(&mut put);
+        forward(&layer, inputs.tensor::<I>(0))
+    })
+    .unwrap_or_else(|error| panic!("{name}: {error}"));
 }
 
 fn check<M: Module, const I: usize, const O: usize>(
@@ -50,6 +130,8 @@ fn check<M: Module, const I: usize, const O: usize>(
         (parameters, parameters),
         "{name}: parameters, and those with a gradient"
     );
+
+    check_slopes(name, &layer, x.clone().inner(), &forward);
 
     let (evaluated, x) = (layer.clone().valid(), x.inner());
     let once = values(forward(&evaluated, x.clone()));
@@ -181,6 +263,135 @@ fn every_layer_keeps_the_contract() {
             [2, 5, 8],
             8,
         );
+    }
+}
+
+/// A function without parameters.
+#[derive(Module, Debug, Default)]
+struct Nothing;
+
+#[test]
+fn every_layer_of_burns_that_we_name_keeps_the_contract() {
+    let seeded = |seed, device: &Device| device.seed(seed);
+    /// A layer of burn's, by its configuration; its weights are drawn from the device's generator.
+    macro_rules! burns {
+        ($name:literal, $config:expr, $input:expr => $output:expr, $parameters:literal) => {
+            check(
+                $name,
+                |seed, device| {
+                    seeded(seed, device);
+                    $config.init(device)
+                },
+                |layer, x| layer.forward(x),
+                $input,
+                $output,
+                $parameters,
+            )
+        };
+    }
+    burns!("Linear", LinearConfig::new(5, 3), [2, 5] => [2, 3], 2);
+    burns!("Conv1d", Conv1dConfig::new(2, 3, 3), [2, 2, 6] => [2, 3, 4], 2);
+    burns!("Conv2d", Conv2dConfig::new([2, 3], [3, 2]).with_stride([2, 1]), [1, 2, 5, 4] => [1, 3, 2, 3], 2);
+    burns!("Conv3d", Conv3dConfig::new([2, 2], [2, 2, 2]), [1, 2, 3, 3, 2] => [1, 2, 2, 2, 1], 2);
+    burns!("ConvTranspose1d", ConvTranspose1dConfig::new([2, 3], 3).with_stride(2), [1, 2, 3] => [1, 3, 7], 2);
+    burns!("ConvTranspose2d", ConvTranspose2dConfig::new([2, 2], [2, 2]), [1, 2, 3, 2] => [1, 2, 4, 3], 2);
+    burns!("ConvTranspose3d", ConvTranspose3dConfig::new([2, 1], [2, 2, 2]), [1, 2, 2, 2, 1] => [1, 1, 3, 3, 2], 2);
+    burns!("BatchNorm", BatchNormConfig::new(3), [4, 3, 2, 2] => [4, 3, 2, 2], 2);
+    burns!("LayerNorm", LayerNormConfig::new(5), [2, 3, 5] => [2, 3, 5], 2);
+    burns!("GroupNorm", GroupNormConfig::new(2, 4), [2, 4, 3] => [2, 4, 3], 2);
+    burns!("InstanceNorm", InstanceNormConfig::new(3), [2, 3, 2, 3] => [2, 3, 2, 3], 2);
+    burns!("RmsNorm", RmsNormConfig::new(5), [2, 3, 5] => [2, 3, 5], 1);
+
+    /// A function without parameters.
+    macro_rules! without {
+        ($name:literal, $layer:expr, $input:expr => $output:expr) => {{
+            let layer = $layer;
+            check($name, |_, _| Nothing, |_, x| layer.forward(x), $input, $output, 0)
+        }};
+    }
+    without!("MaxPool1d", MaxPool1dConfig::new(2).init(), [2, 3, 6] => [2, 3, 3]);
+    without!("MaxPool2d", MaxPool2dConfig::new([2, 2]).init(), [1, 2, 4, 6] => [1, 2, 2, 3]);
+    without!("AvgPool2d", AvgPool2dConfig::new([2, 2]).init(), [1, 2, 4, 6] => [1, 2, 2, 3]);
+    without!("AdaptiveAvgPool1d", AdaptiveAvgPool1dConfig::new(3).init(), [2, 3, 8] => [2, 3, 3]);
+    without!("AdaptiveAvgPool2d", AdaptiveAvgPool2dConfig::new([2, 3]).init(), [1, 2, 5, 4] => [1, 2, 2, 3]);
+    without!("AdaptiveMaxPool2d", AdaptiveMaxPool2d::new(2, 3).expect("valid"), [1, 2, 5, 4] => [1, 2, 2, 3]);
+
+    check("Dropout", |_, _| DropoutConfig::new(0.3).init(), |layer, x| layer.forward(x), [2, 5], [2, 5], 0);
+    // Of indices, which have no gradient: the input is added to what they choose.
+    check(
+        "Embedding",
+        |seed, device| {
+            seeded(seed, device);
+            EmbeddingConfig::new(3, 4).init(device)
+        },
+        |layer, x: Tensor<3>| {
+            let tokens = Tensor::<2, Int>::from_data([[0, 2], [1, 1]], &x.device());
+            x + layer.forward(tokens)
+        },
+        [2, 2, 4],
+        [2, 2, 4],
+        1,
+    );
+}
+
+#[test]
+fn blocks_heads_and_functions_keep_the_contract() {
+    check(
+        "ConvNormAct",
+        |seed, device| {
+            ConvNormActConfig::new(4, 4, 3)
+                .with_stride(2)
+                .with_groups(2)
+                .with_activation(Activation::Silu)
+                .init(seed, device)
+        },
+        |layer, x: Tensor<4>| layer.forward(x),
+        [2, 4, 5, 4],
+        [2, 4, 3, 2],
+        3,
+    );
+    check(
+        "ClassifierHead",
+        |seed, device| {
+            let config = HeadConfig::new(5, 3).with_hidden([4]).with_activation(Activation::Tanh);
+            config.with_dropout(0.2).init(seed, device)
+        },
+        |layer, x: Tensor<2>| layer.forward(x),
+        [3, 5],
+        [3, 3],
+        4,
+    );
+    check(
+        "dense",
+        |seed, device| {
+            device.seed(seed);
+            LinearConfig::new(5, 4).init(device)
+        },
+        |layer, x: Tensor<3>| dense(layer, x, Activation::Mish),
+        [2, 3, 5],
+        [2, 3, 4],
+        2,
+    );
+    check("Rotary", |_, _| Nothing, |_, x| Rotary::default().forward(x, 3), [1, 2, 3, 4], [1, 2, 3, 4], 0);
+    let none = AttentionMask::default();
+    for norm_first in [false, true] {
+        let config = TransformerConfig {
+            norm_first,
+            activation: Activation::Gelu,
+            dropout: 0.0,
+            ..TransformerConfig::new(4, 2, 6, 1)
+        };
+        // Without the count of moved parameters, which the biases of keys are not.
+        let device = device();
+        let x = Tensor::<3>::random([2, 3, 4], Distribution::Normal(0.0, 1.0), &device);
+        let encoder = config.init_encoder(1, &device.clone().autodiff()).expect("valid");
+        check_slopes("TransformerEncoder", &encoder, x.clone(), &|layer, x: Tensor<3>| {
+            layer.forward(x, &none)
+        });
+        let decoder = config.init_decoder(2, &device.clone().autodiff()).expect("valid");
+        check_slopes("TransformerDecoder", &decoder, x, &|layer, x: Tensor<3>| {
+            layer.forward(x.clone(), x, &AttentionMask::causal(), &none)
+        });
     }
 }
 

@@ -1,10 +1,100 @@
 //! What dropouts drop, and that what stays keeps its mean.
 
+use burn::module::Param;
 use burn::nn::LinearConfig;
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Gradients, Tensor};
 use firebrick_nn::dropout::{AlphaDropout, DropBlock, DropConnect, DropPath, SpatialDropout};
 
-use crate::golden::{device, values};
+use firebrick_nn::{Cell, Recurrent, RecurrentConfig};
+
+use crate::golden::{Case, Found, Golden, device, run, values};
+
+/// A layer with the masks that the peer drew.
+fn found(case: &Case, device: &Device) -> Found {
+    let nothing = |_: &Gradients| Vec::new();
+    match case.name.as_str() {
+        "spatial" => {
+            let layer = SpatialDropout::new(0.25).expect("valid");
+            run(case.input::<4>(0, device), |x| layer.apply(x, case.input::<4>(1, device)), nothing)
+        }
+        "path" => {
+            let layer = DropPath::new(0.4).expect("valid");
+            run(case.input::<3>(0, device), |x| layer.apply(x, case.input::<3>(1, device)), nothing)
+        }
+        "alpha" => {
+            let layer = AlphaDropout::new(0.3).expect("valid");
+            run(case.input::<2>(0, device), |x| layer.apply(x, case.input::<2>(1, device)), nothing)
+        }
+        "block" => {
+            let layer = DropBlock::new(0.3, 3).expect("valid");
+            run(case.input::<4>(0, device), |x| layer.apply(x, case.input::<4>(1, device)), nothing)
+        }
+        "connect" => {
+            let mut linear = LinearConfig::new(6, 4).init(device);
+            case.set_transposed(&mut linear.weight, "weight", device);
+            case.set(linear.bias.as_mut().expect("a bias"), "bias", device);
+            let layer = DropConnect::new(linear, 0.25).expect("valid");
+            run(
+                case.input::<2>(0, device),
+                |x| layer.apply(x, case.input::<2>(1, device)),
+                |gradients| {
+                    let weight = layer.linear.weight.val().grad(gradients).expect("a gradient").transpose();
+                    let bias = layer.linear.bias.as_ref().expect("a bias").val();
+                    let bias = bias.grad(gradients).expect("a gradient");
+                    vec![("weight".to_owned(), values(weight)), ("bias".to_owned(), values(bias))]
+                },
+            )
+        }
+        "recurrent_rnn" => recurrent(case, Cell::Rnn, device),
+        "recurrent_lstm" => recurrent(case, Cell::Lstm, device),
+        "recurrent_gru" => recurrent(case, Cell::Gru, device),
+        other => panic!("no layer is called {other}"),
+    }
+}
+
+/// Keras has one bias where PyTorch has two, but in its GRU, whose two are rows of one tensor.
+fn recurrent(case: &Case, cell: Cell, device: &Device) -> Found {
+    let mut layer: Recurrent = RecurrentConfig::new(cell, 3, 4).init(0, device).expect("valid");
+    case.set(&mut layer.input_weight, "input_weight", device);
+    case.set(&mut layer.hidden_weight, "hidden_weight", device);
+    let row =
+        |index: usize| Param::from_tensor(case.tensor::<2>("bias", device).narrow(0, index, 1).squeeze());
+    let two = cell == Cell::Gru;
+    if two {
+        (layer.input_bias, layer.hidden_bias) = (row(0), row(1));
+    } else {
+        case.set(&mut layer.input_bias, "bias", device);
+        layer.hidden_bias = Param::from_tensor(layer.hidden_bias.val().zeros_like());
+    }
+    let mask = |index| Some(case.input::<2>(index, device));
+    run(
+        case.input::<3>(0, device),
+        |x| layer.apply(x, None, mask(1), mask(2)).0,
+        |gradients| {
+            let of = |bias: &Param<Tensor<1>>| values(bias.val().grad(gradients).expect("a gradient"));
+            let mut bias = of(&layer.input_bias);
+            if two {
+                bias.extend(of(&layer.hidden_bias));
+            }
+            let of = |weight: &Param<Tensor<2>>| values(weight.val().grad(gradients).expect("a gradient"));
+            vec![
+                ("input_weight".to_owned(), of(&layer.input_weight)),
+                ("hidden_weight".to_owned(), of(&layer.hidden_weight)),
+                ("bias".to_owned(), bias),
+            ]
+        },
+    )
+}
+
+#[test]
+fn with_a_mask_that_is_given_every_dropout_is_the_peers() {
+    let device = device().autodiff();
+    let golden: Golden = serde_json::from_str(include_str!("../goldens/dropout.json")).expect("valid JSON");
+    assert_eq!(golden.cases.len(), 8);
+    for case in &golden.cases {
+        case.check(&found(case, &device), &golden.made_by, 1e-5);
+    }
+}
 
 fn mean_and_variance(values: &[f64]) -> (f64, f64) {
     let mean = values.iter().sum::<f64>() / values.len() as f64;

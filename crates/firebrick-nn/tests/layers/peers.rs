@@ -4,15 +4,20 @@ use burn::nn::conv::{
     Conv1dConfig, Conv2dConfig, Conv3dConfig, ConvTranspose1dConfig, ConvTranspose2dConfig,
     ConvTranspose3dConfig,
 };
-use burn::nn::pool::{AdaptiveAvgPool2dConfig, AvgPool2dConfig, MaxPool2dConfig};
-use burn::nn::{
-    BatchNormConfig, GroupNormConfig, InstanceNormConfig, LayerNormConfig, LinearConfig, PaddingConfig1d,
-    PaddingConfig2d, PaddingConfig3d, RmsNormConfig,
+use burn::nn::pool::{
+    AdaptiveAvgPool1dConfig, AdaptiveAvgPool2dConfig, AdaptiveAvgPool3dConfig, AvgPool1dConfig,
+    AvgPool2dConfig, MaxPool1dConfig, MaxPool2dConfig,
 };
-use burn::tensor::{Device, Gradients};
-use firebrick_nn::{BlurPool, LayerScale, PatchEmbedding, SeparableConv2d, SqueezeExcite};
+use burn::nn::{
+    BatchNormConfig, EmbeddingConfig, GroupNormConfig, InstanceNormConfig, LayerNormConfig, LinearConfig,
+    PaddingConfig1d, PaddingConfig2d, PaddingConfig3d, RmsNormConfig,
+};
+use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
+use firebrick_nn::{
+    AdaptiveMaxPool2d, BlurPool, LayerScale, LearnedPositions, PatchEmbedding, SeparableConv2d, SqueezeExcite,
+};
 
-use crate::golden::{Case, Found, Golden, device, run, values};
+use crate::golden::{Case, Found, Golden, device, run, values, weights};
 
 type Parts = Vec<(String, Vec<f64>)>;
 
@@ -169,6 +174,60 @@ fn found(case: &Case, device: &Device) -> Found {
             let layer = AdaptiveAvgPool2dConfig::new([3, 2]).init();
             run(case.input::<4>(0, device), |x| layer.forward(x), nothing)
         }
+        "max_pool1d" => {
+            let layer =
+                MaxPool1dConfig::new(3).with_stride(2).with_padding(PaddingConfig1d::Explicit(1, 1)).init();
+            run(case.input::<3>(0, device), |x| layer.forward(x), nothing)
+        }
+        "avg_pool1d" => {
+            let layer = AvgPool1dConfig::new(3).with_stride(2).init();
+            run(case.input::<3>(0, device), |x| layer.forward(x), nothing)
+        }
+        "adaptive_avg_pool1d" => {
+            let layer = AdaptiveAvgPool1dConfig::new(3).init();
+            run(case.input::<3>(0, device), |x| layer.forward(x), nothing)
+        }
+        "adaptive_avg_pool3d" => {
+            let layer = AdaptiveAvgPool3dConfig::new([2, 3, 2]).init();
+            run(case.input::<5>(0, device), |x| layer.forward(x), nothing)
+        }
+        "adaptive_max_pool2d" => {
+            let layer = AdaptiveMaxPool2d::new(3, 2).expect("valid");
+            run(case.input::<4>(0, device), |x| layer.forward(x), nothing)
+        }
+        "global_avg_pool2d" => {
+            run(case.input::<4>(0, device), firebrick_autodiff::global_average_pool, nothing)
+        }
+        "conv2d_dilated" => {
+            let padding = PaddingConfig2d::Explicit(2, 2, 2, 2);
+            convolution!(
+                case,
+                device,
+                4,
+                Conv2dConfig::new([2, 3], [3, 3]).with_padding(padding).with_dilation([2, 2])
+            )
+        }
+        "embedding" => {
+            let mut layer = EmbeddingConfig::new(7, 4).init(device);
+            case.set(&mut layer.weight, "weight", device);
+            let array = &case.inputs[0];
+            let tokens: Vec<i32> = array.values.iter().map(|&token| token as i32).collect();
+            let tokens = Tensor::<2, Int>::from_data(TensorData::new(tokens, array.shape.clone()), device);
+            let y = layer.forward(tokens);
+            let gradients = (y.clone() * weights(&y)).sum().backward();
+            let mut parts = vec![("output".to_owned(), values(y))];
+            parts.extend(gradients!(&gradients; "weight": layer.weight));
+            Found { parts }
+        }
+        "learned_positions" => {
+            let mut layer = LearnedPositions::new(6, 5, 0, device).expect("valid");
+            case.set(&mut layer.embedding, "table.weight", device);
+            run(
+                case.input::<3>(0, device),
+                |x| layer.forward(x),
+                |gradients| gradients!(gradients; "table.weight": layer.embedding),
+            )
+        }
         "blur_pool" => {
             let layer = BlurPool::new(3, 2).expect("valid");
             run(case.input::<4>(0, device), |x| layer.forward(x), nothing)
@@ -228,7 +287,11 @@ fn found(case: &Case, device: &Device) -> Found {
 #[test]
 fn every_layer_and_its_gradients_are_pytorchs() {
     let device = device().autodiff();
-    for text in [include_str!("../goldens/layers.json"), include_str!("../goldens/layers_conv.json")] {
+    for text in [
+        include_str!("../goldens/layers.json"),
+        include_str!("../goldens/layers_conv.json"),
+        include_str!("../goldens/layers_pool.json"),
+    ] {
         let golden: Golden = serde_json::from_str(text).expect("valid JSON");
         assert!(golden.cases.len() >= 9);
         for case in &golden.cases {

@@ -107,6 +107,56 @@ fn fifty_steps_match_the_framework() {
     assert!(wrong.is_empty(), "golden file made by `{}`:\n{}", golden.made_by, wrong.join("\n"));
 }
 
+/// The frameworks' own constructors, with nothing but a rate, beside our presets of their names.
+#[test]
+fn presets_are_the_frameworks_defaults() {
+    #[derive(Deserialize)]
+    struct Presets {
+        made_by: String,
+        presets: Vec<Preset>,
+    }
+    #[derive(Deserialize)]
+    struct Preset {
+        framework: String,
+        name: String,
+        rate: f64,
+        values: Vec<f64>,
+    }
+    let problem = golden().problem;
+    let Presets { made_by, presets } =
+        serde_json::from_str(include_str!("../goldens/presets.json")).expect("valid JSON");
+    for preset in &presets {
+        let (name, framework) = (preset.name.as_str(), preset.framework.as_str());
+        let config = match framework {
+            "keras" => OptimizerConfig::keras(name),
+            _ => OptimizerConfig::torch(name),
+        };
+        let config = config.unwrap_or_else(|| panic!("{framework} has {name}"));
+        let text = format!("{name}:preset={framework}");
+        assert_eq!(text.parse::<OptimizerConfig>().as_ref(), Ok(&config), "{text}");
+        let mut optimizer = config.init().expect("valid");
+        let mut line = Line::start(&problem);
+        for _ in 0..50 {
+            line = line.step(&problem, &mut optimizer, preset.rate, 1.0);
+        }
+        let off = error(&line.values(), &preset.values);
+        println!("{off:.1e} {framework}'s {name} with its defaults");
+        assert!(off <= 1e-5, "{framework} {name}: {off:.1e} (goldens: {made_by})");
+    }
+    let of = |framework: &str, config: fn(&str) -> Option<OptimizerConfig>| {
+        let listed = presets.iter().filter(|preset| preset.framework == framework);
+        let listed: std::collections::BTreeSet<&str> = listed.map(|preset| preset.name.as_str()).collect();
+        let ours: std::collections::BTreeSet<&str> =
+            OptimizerConfig::NAMES.into_iter().filter(|name| config(name).is_some()).collect();
+        assert_eq!(listed, ours, "{framework}");
+    };
+    of("keras", OptimizerConfig::keras);
+    of("torch", OptimizerConfig::torch);
+    let changed: OptimizerConfig = "rmsprop:preset=torch,momentum=0.5".parse().expect("valid");
+    let OptimizerConfig::RmsProp { rho, momentum, .. } = changed else { panic!("{changed:?}") };
+    assert_eq!((rho, momentum), (0.99, 0.5));
+}
+
 #[test]
 fn every_name_has_a_golden() {
     let golden = golden();
@@ -170,7 +220,11 @@ fn what_is_wrong_in_a_choice_is_named() {
         ("adan", "adan"),
         ("adamw:weigth_decay=0.1", "weigth_decay"),
         ("adamw:weight_decay=-1", "weight_decay"),
-        ("adamw:weight_decay=much", "weight_decay"),
+        ("adamw:weight_decay=much", "`weight_decay` is `much`, it must be a number"),
+        ("adamw:preset=jax", "`preset` is \"jax\", it must be keras or torch"),
+        ("lars:preset=torch", "PyTorch has no `lars`"),
+        ("muon:preset=keras", "Keras has no `muon`"),
+        ("adamw:preset=keras,weight_decay=-1", "`weight_decay` is -1"),
         ("adamw:weight_decay", "weight_decay"),
         ("adamw:epsilon=1,epsilon=2", "epsilon"),
         ("nadam:momentum_decay=-1", "momentum_decay"),

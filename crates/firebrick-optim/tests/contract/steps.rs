@@ -53,18 +53,21 @@ fn gradients(line: &Line, problem: &Problem) -> GradientsParams {
     GradientsParams::from_grads(line.loss(problem).backward(), line)
 }
 
+/// What L-BFGS asks for: `scale` times the loss, and its gradients.
+fn evaluate(line: Line, problem: &Problem, scale: f64) -> (f64, GradientsParams) {
+    let loss = line.loss(problem) * scale;
+    let value: Vec<f64> = loss.clone().into_data().convert::<f64>().try_to_vec().expect("just converted");
+    (value[0], GradientsParams::from_grads(loss.backward(), &line))
+}
+
 /// A run of `steps` epochs of one batch.
 fn run(golden: &Golden, settings: &BTreeMap<String, String>) -> Line {
     let mut line = Line::start(&golden.problem);
     if let Some(text) = settings.get("lbfgs") {
         let mut optimizer = text.parse::<LbfgsConfig>().expect(text).init().expect(text);
-        for _ in 0..2 {
-            let evaluate = |line: Line| {
-                let loss = line.loss(&golden.problem);
-                let value = f64::from(loss.clone().into_scalar::<f32>());
-                (value, GradientsParams::from_grads(loss.backward(), &line))
-            };
-            line = optimizer.step(golden.rate, line, evaluate).0;
+        let calls = settings.get("calls").map_or(2, |calls| calls.parse().expect("a number"));
+        for _ in 0..calls {
+            line = optimizer.step(golden.rate, line, |line| evaluate(line, &golden.problem, 1.0)).0;
         }
         return line;
     }
@@ -100,6 +103,31 @@ fn thirty_steps_match_the_framework() {
         }
     }
     assert!(wrong.is_empty(), "golden file made by `{}`:\n{}", golden.made_by, wrong.join("\n"));
+}
+
+#[test]
+fn a_restored_lbfgs_goes_on_to_equal_bits_and_stays_where_the_gradient_is_zero() {
+    let problem = golden().problem;
+    let config: LbfgsConfig = "steps=3,history=4".parse().expect("valid");
+    let mut original = config.init().expect("valid");
+    let mut line = Line::start(&problem);
+    for _ in 0..3 {
+        line = original.step(0.5, line, |line| evaluate(line, &problem, 1.0)).0;
+    }
+    let bytes = original.into_bytes().expect("bytes");
+    let mut restored = config.init().expect("valid").from_bytes(bytes).expect("bytes");
+    let mut copy = line.clone();
+    for _ in 0..3 {
+        line = original.step(0.5, line, |line| evaluate(line, &problem, 1.0)).0;
+        copy = restored.step(0.5, copy, |line| evaluate(line, &problem, 1.0)).0;
+    }
+    assert_eq!(line.values(), copy.values());
+
+    let start = Line::start(&problem);
+    let before = start.values();
+    let mut fresh = config.init().expect("valid");
+    let (after, _) = fresh.step(0.5, start, |line| evaluate(line, &problem, 0.0));
+    assert_eq!(after.values(), before);
 }
 
 #[derive(Module, Debug)]
@@ -210,6 +238,7 @@ fn penalties_and_constraints_are_of_chosen_weights_and_reported() {
     let elsewhere: RegularizeConfig = "l1=0.5,non_negative=true,only=\"head\"".parse().expect("valid");
     assert_eq!(elsewhere.penalty(&line), Some(0.0));
     assert_eq!(elsewhere.constrain(line.clone()).values(), line.values());
+    assert_eq!("l1=0.5,non_negative=true,only=head".parse(), Ok(elsewhere), "a word needs no quotes");
     assert_eq!(RegularizeConfig::default().penalty(&line), None);
 }
 
@@ -241,6 +270,7 @@ fn what_is_wrong_is_named() {
         ("groups", "decay=1", "`decay`"),
         ("regularize", "l1=-1", "`l1` is -1"),
         ("regularize", "l3=1", "`l3`"),
+        ("regularize", "l1=little,only=head", "`l1` is `little`, it must be a number"),
         ("regularize", "max_norm=0", "`max_norm` is 0"),
         ("regularize", "max_norm=1,unit_norm=true", "unit_norm"),
         ("lookahead", "k=0", "lookahead k` is 0"),

@@ -145,6 +145,27 @@ CASES = [
 ]
 
 
+# With their own defaults. PyTorch's Adafactor takes its epsilon by the type, of f32 here.
+PRESETS = [
+    ("torch", "sgd", 0.1, of(T.SGD)), ("torch", "adam", 0.02, of(T.Adam)), ("torch", "adamw", 0.02, of(T.AdamW)),
+    ("torch", "amsgrad", 0.02, of(T.Adam, amsgrad=True)), ("torch", "adamax", 0.02, of(T.Adamax)),
+    ("torch", "nadam", 0.02, of(T.NAdam)), ("torch", "radam", 0.02, of(T.RAdam)), ("torch", "adagrad", 0.05, of(T.Adagrad)),
+    ("torch", "adadelta", 1.0, of(T.Adadelta)), ("torch", "rmsprop", 0.002, of(T.RMSprop)),
+    ("torch", "adafactor", 0.05, of(T.Adafactor, eps=(2.0**-23, 1e-3))), ("torch", "muon", 0.02, muon),
+    ("keras", "sgd", 0.1, K.SGD), ("keras", "adam", 0.02, K.Adam), ("keras", "adamw", 0.02, K.AdamW),
+    ("keras", "amsgrad", 0.02, lambda r: K.Adam(r, amsgrad=True)), ("keras", "adamax", 0.02, K.Adamax),
+    ("keras", "nadam", 0.02, K.Nadam), ("keras", "adagrad", 0.05, K.Adagrad), ("keras", "adadelta", 1.0, K.Adadelta),
+    ("keras", "rmsprop", 0.01, K.RMSprop), ("keras", "lion", 0.01, K.Lion), ("keras", "lamb", 0.01, K.Lamb),
+]
+
+
+def presets(p):
+    for framework, name, rate, make in PRESETS:
+        *_, last = {"torch": run_torch, "keras": run_keras}[framework](p, make, rate)
+        values = [float(f"{v:.12g}") for v in np.concatenate([a.ravel() for a in last])]
+        yield {"framework": framework, "name": name, "rate": rate, "values": values}
+
+
 def main():
     p = problem()
     cases = []
@@ -160,8 +181,13 @@ def main():
         "problem": {name: value.tolist() for name, value in p.items()},
         "cases": cases,
     }
-    path = pathlib.Path(__file__).with_name("optimizers.json")
-    path.write_text(json.dumps(golden, indent=0).replace(",\n", ", ").replace("[\n", "[").replace("\n]", "]") + "\n")
+    write("optimizers.json", golden)
+    write("presets.json", {name: golden[name] for name in ("made_by", "versions", "seed")} | {"presets": list(presets(p))})
+
+
+def write(name, golden):
+    text = json.dumps(golden, indent=0).replace(",\n", ", ").replace("[\n", "[").replace("\n]", "]") + "\n"
+    pathlib.Path(__file__).with_name(name).write_text(text)
 
 
 if __name__ == "__main__":

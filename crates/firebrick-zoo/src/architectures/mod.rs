@@ -17,6 +17,8 @@ macro_rules! torchvision {
 }
 
 mod alexnet;
+mod composite;
+mod convnext;
 mod densenet;
 mod efficientnet;
 mod efficientnet_lite;
@@ -29,7 +31,11 @@ mod mobilenet_v3;
 mod regnet;
 mod resnet;
 mod squeezenet;
+mod swin;
 mod vgg;
+mod vit;
+
+pub use composite::AttentionPool;
 
 use crate::ModelSpec;
 
@@ -49,6 +55,9 @@ pub(crate) static FAMILIES: &[&[ModelSpec]] = &[
     efficientnet_v2::MODELS,
     efficientnet_lite::MODELS,
     regnet::MODELS,
+    convnext::MODELS,
+    vit::MODELS,
+    swin::MODELS,
 ];
 
 /// The nearest multiple of `divisor` that is at least 90 % of `channels`: how the MobileNets and EfficientNets round widths.
@@ -58,9 +67,21 @@ pub(crate) fn divisible(channels: f64, divisor: usize) -> usize {
     if (rounded as f64) < 0.9 * channels { rounded + divisor } else { rounded }
 }
 
+/// The probability of dropping branch `index` of `count` in training: 0 for the first, `last` for the last, and evenly between (Huang et
+/// al. 2016, arXiv:1603.09382).
+pub(crate) fn growing(last: f64, index: usize, count: usize) -> f64 {
+    last * index as f64 / (count.max(2) - 1) as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn branches_are_dropped_the_more_often_the_later_they_are() {
+        assert_eq!([0, 1, 2].map(|index| growing(0.2, index, 3)), [0.0, 0.1, 0.2]);
+        assert_eq!(growing(0.2, 0, 1), 0.0);
+    }
 
     #[test]
     fn channels_round_to_multiples_of_eight_and_never_lose_a_tenth() {

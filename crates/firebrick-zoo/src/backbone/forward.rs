@@ -4,8 +4,8 @@ use burn::nn::conv::Conv2d;
 use burn::nn::{BatchNorm, Linear};
 use burn::tensor::Tensor;
 use firebrick_autodiff::{
-    AttentionOptions, adaptive_average_pool, attention, average_pool, global_average_pool, layer_norm, linear,
-    max_pool,
+    AttentionOptions, adaptive_average_pool, attention, average_pool, global_average_pool, layer_norm,
+    linear, max_pool,
 };
 use firebrick_nn::dropout::DropPath;
 use firebrick_nn::{Activation, ConvNormAct, Residual, dense};
@@ -43,13 +43,27 @@ impl Flow {
         }
     }
 
+    /// What there is at a stage; tokens come as a map of one column.
+    fn from_stage(map: Tensor<4>, tokens: bool) -> Self {
+        match tokens {
+            true => Self::Tokens(map.squeeze_dim::<3>(3).swap_dims(1, 2)),
+            false => Self::Map(map),
+        }
+    }
+
+    /// What is handed out at a stage; tokens as a map of one column.
+    pub(super) fn into_stage(self) -> Tensor<4> {
+        match self {
+            Self::Tokens(tokens) => tokens.swap_dims(1, 2).unsqueeze_dim(3),
+            other => other.into_map(),
+        }
+    }
+
     /// The same function of maps, tokens and vectors, over their channels as the last axis.
     fn over_channels(self, over: impl OverChannels) -> Self {
         match self {
             // Channels are last in memory already, so that these are views.
-            Self::Map(map) => {
-                Self::Map(over.apply(map.permute([0, 2, 3, 1])).permute([0, 3, 1, 2]))
-            }
+            Self::Map(map) => Self::Map(over.apply(map.permute([0, 2, 3, 1])).permute([0, 3, 1, 2])),
             Self::Tokens(tokens) => Self::Tokens(over.apply(tokens)),
             Self::Vector(vector) => Self::Vector(over.apply(vector)),
         }
@@ -117,21 +131,10 @@ impl Backbone {
     /// Computes these values, and nothing that they do not need.
     pub(super) fn run(&self, input: Tensor<4>, wanted: &[Value]) -> Vec<Flow> {
         let nodes = &self.graph.nodes;
-        let mut needed = vec![false; nodes.len()];
-        for value in wanted {
-            needed[value.0] = true;
-        }
-        for index in (self.start.0 + 1..nodes.len()).rev() {
-            if needed[index] {
-                nodes[index].inputs.iter().for_each(|input| needed[input.0] = true);
-            }
-        }
+        let needed = self.needed(wanted);
         // How many readers a value still has.
         let mut readers = vec![0usize; nodes.len()];
-        let steps = || {
-            let runs = |step: &&Step| step.result() > self.start.0 && needed[step.result()];
-            self.steps.iter().filter(runs)
-        };
+        let steps = || self.steps.iter().filter(|step| needed[step.result()]);
         let reads = |step: &Step| match step {
             Step::Node(node) => nodes[*node].inputs.clone(),
             Step::Chain { convs, residue } => {
@@ -145,7 +148,7 @@ impl Backbone {
         steps().flat_map(reads).chain(wanted.iter().copied()).for_each(|value| readers[value.0] += 1);
 
         let mut values: Vec<Option<Flow>> = vec![None; nodes.len()];
-        values[self.start.0] = Some(Flow::Map(input));
+        values[self.start.0] = Some(Flow::from_stage(input, self.graph.is_tokens(self.start)));
         // The last reader gets the value itself.
         let mut take = |values: &mut Vec<Option<Flow>>, value: Value| {
             readers[value.0] -= 1;
@@ -175,17 +178,11 @@ impl Backbone {
                 let residual = match residue {
                     Residue::None => Residual::None,
                     Residue::Input => Residual::Input,
-                    Residue::Value(_) => {
-                        Residual::Tensor(inputs.next().expect("what is added").into_map())
-                    }
+                    Residue::Value(_) => Residual::Tensor(inputs.next().expect("what is added").into_map()),
                 };
                 Flow::Map(ConvNormAct::forward_chain(&blocks, residual, x))
             }
         }
-    }
-
-    fn layer_of(&self, node: usize) -> Option<&Layer> {
-        self.layer_at(self.graph.nodes[node].layer?)
     }
 
     fn node(&self, index: usize, inputs: Vec<Flow>) -> Flow {
@@ -216,6 +213,9 @@ impl Backbone {
             }
             (Op::Attention(settings), Some(Layer::Attention(layer))) => {
                 Flow::Tokens(layer.forward(x.into_tokens(), settings.heads))
+            }
+            (Op::WindowAttention(settings), Some(Layer::WindowAttention(layer))) => {
+                Flow::Map(layer.forward(x.into_map(), settings))
             }
             (Op::LayerScale { .. }, Some(Layer::Scale(scale))) => x.over_channels(Factors(scale.val())),
             (Op::LayerScale { channels, .. }, Some(Layer::SpatialScale(scale))) => {
@@ -314,9 +314,7 @@ fn batch_norm(norm: &BatchNorm, x: Tensor<4>) -> Tensor<4> {
     let centred = x - mean.clone();
     let variance = (centred.clone() * centred.clone()).mean_dims(&[0, 2, 3]);
     let unbiased = count as f64 / (count.max(2) - 1) as f64;
-    for (running, newest) in
-        [(&norm.running_mean, mean), (&norm.running_var, variance.clone() * unbiased)]
-    {
+    for (running, newest) in [(&norm.running_mean, mean), (&norm.running_var, variance.clone() * unbiased)] {
         let newest = newest.reshape([channels]).detach();
         let before = running.value_sync().to_device(&newest.device());
         running.update((before * (1.0 - norm.momentum) + newest * norm.momentum).detach());
@@ -336,9 +334,12 @@ fn squares(x: Tensor<4>) -> Tensor<4> {
     };
     let [rows, columns] = [height.div_ceil(2), width.div_ceil(2)];
     // Rows and columns of squares, each with its place within: [batch, c, rows, 2 (y), columns, 2 (x)].
-    x.reshape([batch, channels, rows, 2, columns, 2])
-        .permute([0, 5, 3, 1, 2, 4])
-        .reshape([batch, 4 * channels, rows, columns])
+    x.reshape([batch, channels, rows, 2, columns, 2]).permute([0, 5, 3, 1, 2, 4]).reshape([
+        batch,
+        4 * channels,
+        rows,
+        columns,
+    ])
 }
 
 impl AttentionLayer {

@@ -6,11 +6,15 @@ use burn::nn::{BatchNorm, BatchNormConfig, LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::{Device, Tensor};
 use firebrick_nn::{ConvNormAct, ConvNormActConfig, Initializer, seed_of};
 
+use super::WindowAttentionLayer;
 use crate::graph::{Attention, Conv, Op};
 
 /// What is learnt of one node of a graph.
 #[derive(Module, Debug)]
-#[allow(clippy::large_enum_variant, reason = "a network has hundreds of layers; their tensors are what takes memory")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a network has hundreds of layers; their tensors are what takes memory"
+)]
 pub enum Layer {
     /// A convolution without BatchNorm.
     Conv(Conv2d),
@@ -24,6 +28,8 @@ pub enum Layer {
     Linear(Linear),
     /// Self-attention.
     Attention(AttentionLayer),
+    /// Self-attention within windows.
+    WindowAttention(WindowAttentionLayer),
     /// A class token or positions, `[1, tokens, width]`.
     Tokens(Param<Tensor<3>>),
     /// LayerScale, `[channels]`.
@@ -62,21 +68,22 @@ impl Layer {
                 qkv: linear([*width, 3 * width], true, *initializer, seed_of(seed, 0), device),
                 output: linear([*width, *width], true, *initializer, seed_of(seed, 1), device),
             }),
-            Op::Prefix { count, width, .. } => Self::Tokens(Initializer::Zeros.init(
-                [1, *count, *width],
-                *width,
-                *width,
-                seed,
-                device,
-            )),
+            Op::WindowAttention(settings) => {
+                Self::WindowAttention(WindowAttentionLayer::new(settings, seed, device))
+            }
+            Op::Prefix { count, width, .. } => {
+                Self::Tokens(Initializer::Zeros.init([1, *count, *width], *width, *width, seed, device))
+            }
             // Dosovitskiy et al. 2021 draw positions with a deviation of 0.02.
-            Op::Positions { tokens, width, .. } => Self::Tokens(Initializer::Normal { std: 0.02 }.init(
-                [1, *tokens, *width],
-                *width,
-                *width,
-                seed,
-                device,
-            )),
+            Op::Positions { prefix, grid, width, .. } => {
+                Self::Tokens(Initializer::Normal { std: 0.02 }.init(
+                    [1, prefix + grid[0] * grid[1], *width],
+                    *width,
+                    *width,
+                    seed,
+                    device,
+                ))
+            }
             Op::LayerScale { channels, value, spatial, .. } => {
                 let constant = Initializer::Constant { value: *value };
                 if *spatial {
@@ -122,7 +129,13 @@ fn plain(conv: &Conv, seed: u64, device: &Device) -> Conv2d {
     layer
 }
 
-fn linear(widths: [usize; 2], bias: bool, initializer: Initializer, seed: u64, device: &Device) -> Linear {
+pub(super) fn linear(
+    widths: [usize; 2],
+    bias: bool,
+    initializer: Initializer,
+    seed: u64,
+    device: &Device,
+) -> Linear {
     let [inputs, outputs] = widths;
     Linear {
         weight: initializer.init(widths, inputs, outputs, seed, device),

@@ -1,7 +1,9 @@
 //! A network made from its graph: parameters on a device, and the forward pass.
 
 mod forward;
+mod frozen;
 mod layer;
+mod window_attention;
 
 use std::sync::Arc;
 
@@ -9,9 +11,12 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use firebrick_nn::{LayerSummary, seed_of};
 
-use crate::ZooError;
 use crate::graph::{Graph, Op, Shape, Step, Value, steps};
+use crate::{AttentionPool, ZooError};
+pub use frozen::FrozenBackbone;
+pub(crate) use frozen::{is_cpu, values_of as values};
 pub use layer::{AttentionLayer, Layer};
+pub use window_attention::WindowAttentionLayer;
 
 /// Layers that belong together: what layer-wise learning rates count and freezing cuts between.
 #[derive(Module, Debug)]
@@ -81,7 +86,7 @@ impl Backbone {
         self.run(images, &[self.graph.pooled]).remove(0).into_vector()
     }
 
-    /// The feature maps at these stages, in their order.
+    /// The feature maps at these stages, in their order; where there are tokens, `[batch, width, tokens, 1]`.
     ///
     /// # Errors
     ///
@@ -102,7 +107,7 @@ impl Backbone {
     }
 
     fn maps(&self, images: Tensor<4>, values: &[Value]) -> Vec<Tensor<4>> {
-        self.run(images, values).into_iter().map(forward::Flow::into_map).collect()
+        self.run(images, values).into_iter().map(forward::Flow::into_stage).collect()
     }
 
     /// The part behind a stage: it reads what [`stages`](Self::stages) gives there, and has none of the parameters before.
@@ -135,6 +140,34 @@ impl Backbone {
         self
     }
 
+    /// The same weights with attention over the feature map, which replaces what pooled it and any attention that did; see
+    /// [`Graph::with_attention_pool`]. First weights of the attention depend on `seed` alone.
+    ///
+    /// # Errors
+    ///
+    /// [`ZooError::Heads`] if the heads do not divide the map's channels.
+    pub fn with_attention_pool(
+        mut self,
+        pool: AttentionPool,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self, ZooError> {
+        let graph = Graph::clone(&self.graph).with_attention_pool(pool)?;
+        let (kept, added) = graph.nodes.split_at(graph.map.0 + 1);
+        let blocks = kept.iter().filter_map(|node| node.layer).map(|[block, _]| block + 1).max().unwrap_or(0);
+        self.blocks.truncate(blocks);
+        for (block, layers) in self.blocks.iter_mut().enumerate() {
+            let of_block = kept.iter().filter(|node| node.layer.is_some_and(|[of, _]| of == block));
+            layers.layers.truncate(of_block.count());
+        }
+        let layers = added.iter().filter(|node| node.layer.is_some()).enumerate();
+        let layers = layers.map(|(index, node)| Layer::new(&node.op, seed_of(seed, index as u64), device));
+        self.blocks.push(Block { layers: layers.collect() });
+        self.steps = Arc::new(steps(&graph));
+        self.graph = Arc::new(graph);
+        Ok(self)
+    }
+
     /// Checks that images of `[height, width]` pixels are large enough, and of the size that the network is bound to, if it is.
     ///
     /// # Errors
@@ -164,18 +197,32 @@ impl Backbone {
             | Op::Positions { name: own, .. }
             | Op::LayerScale { name: own, .. } => own == name,
             Op::Attention(attention) => attention.output == name,
+            Op::WindowAttention(window) => window.attention.output == name,
             _ => false,
         };
         let node = self.graph.nodes.iter().find(|node| named(&node.op))?;
         self.layer_at(node.layer?)
     }
 
-    /// What it computes, in order.
-    pub(crate) fn steps(&self) -> &[Step] {
-        &self.steps
+    fn layer_of(&self, node: usize) -> Option<&Layer> {
+        self.layer_at(self.graph.nodes[node].layer?)
     }
 
-    pub(crate) fn layer_at(&self, [block, place]: [usize; 2]) -> Option<&Layer> {
+    /// Which nodes behind the start these values need, themselves among them.
+    fn needed(&self, wanted: &[Value]) -> Vec<bool> {
+        let nodes = &self.graph.nodes;
+        let mut needed = vec![false; nodes.len()];
+        wanted.iter().for_each(|value| needed[value.0] = true);
+        for index in (self.start.0 + 1..nodes.len()).rev() {
+            if needed[index] {
+                nodes[index].inputs.iter().for_each(|input| needed[input.0] = true);
+            }
+        }
+        needed[..=self.start.0].fill(false);
+        needed
+    }
+
+    fn layer_at(&self, [block, place]: [usize; 2]) -> Option<&Layer> {
         self.blocks.get(block)?.layers.get(place)
     }
 

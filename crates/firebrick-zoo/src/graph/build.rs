@@ -242,6 +242,7 @@ impl GraphBuilder {
             image_size: self.image_size,
             over_pixels: self.over_pixels,
             passed_over: self.passed_over,
+            attention_pool: None,
         }
     }
 }

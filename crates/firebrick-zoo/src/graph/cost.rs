@@ -2,11 +2,11 @@
 
 use firebrick_nn::{Activation, LayerSummary};
 
-use super::{Conv, Graph, Op, Shape, ShapeError};
+use super::{Attention, Conv, Graph, Op, Shape, ShapeError, WindowAttention};
 
 impl Op {
     /// Whether there is anything to learn in it.
-    pub(super) fn has_parameters(&self) -> bool {
+    pub(crate) fn has_parameters(&self) -> bool {
         self.parameters() > 0
     }
 
@@ -26,7 +26,11 @@ impl Op {
                 4 * width * width + 4 * width
             }
             Self::Prefix { count, width, .. } => count * width,
-            Self::Positions { tokens, width, .. } => tokens * width,
+            Self::WindowAttention(window) => {
+                let Attention { width, heads, .. } = window.attention;
+                4 * width * width + 4 * width + window.offsets() * heads
+            }
+            Self::Positions { prefix, grid, width, .. } => (prefix + grid[0] * grid[1]) * width,
             Self::LayerScale { channels, .. } => *channels,
             _ => 0,
         };
@@ -42,6 +46,15 @@ impl Op {
                 let (tokens, width) = (input.places(), attention.width);
                 4 * width * width * tokens + 2 * tokens * tokens * width
             }
+            Self::WindowAttention(window) => {
+                let [height, wide] = match input {
+                    Shape::Map([_, height, width]) => window.padded([height, width]),
+                    _ => [0, 0],
+                };
+                let width = window.attention.width;
+                let places = window.window[0] * window.window[1];
+                height * wide * (4 * width * width + 2 * places * width)
+            }
             _ => 0,
         };
         count as u64
@@ -56,6 +69,7 @@ impl Op {
             Self::LayerNorm { name, .. } => of("LayerNorm", name),
             Self::Linear { name, .. } => of("dense layer", name),
             Self::Attention(attention) => of("attention", &attention.output),
+            Self::WindowAttention(window) => of("attention", &window.attention.output),
             Self::Prefix { name, .. } => of("token", name),
             Self::Positions { name, .. } => of("positions", name),
             Self::LayerScale { name, .. } => of("LayerScale", name),
@@ -77,14 +91,24 @@ impl Op {
             Self::LayerNorm { name, .. } => (name.clone(), "LayerNorm".to_owned()),
             Self::Linear { name, activation, .. } => (name.clone(), format!("Dense{}", then(activation))),
             Self::Attention(attention) => {
-                let name = attention.output.rsplit_once('.').map_or("attention", |(parent, _)| parent);
-                (name.to_owned(), format!("Attention, {} heads", attention.heads))
+                (attention.parent().to_owned(), format!("Attention, {} heads", attention.heads))
+            }
+            Self::WindowAttention(WindowAttention { attention, window: [height, width], .. }) => {
+                let kind = format!("Attention, {} heads, windows {height}x{width}", attention.heads);
+                (attention.parent().to_owned(), kind)
             }
             Self::Prefix { name, .. } => (name.clone(), "Token".to_owned()),
             Self::Positions { name, .. } => (name.clone(), "Positions".to_owned()),
             Self::LayerScale { name, .. } => (name.clone(), "LayerScale".to_owned()),
             other => (String::new(), format!("{other:?}")),
         }
+    }
+}
+
+impl Attention {
+    /// What its layers are called together.
+    fn parent(&self) -> &str {
+        self.output.rsplit_once('.').map_or("attention", |(parent, _)| parent)
     }
 }
 

@@ -14,9 +14,11 @@ mod squeeze_excite;
 
 pub use build::GraphBuilder;
 pub(crate) use chain::{Residue, Step, steps};
-pub use node::{Attention, Conv, Node, NormNames, Op};
+pub use node::{Attention, Conv, Node, NormNames, Op, WindowAttention};
 pub use shape::{Shape, ShapeError};
 pub use squeeze_excite::SqueezeExcite;
+
+use crate::AttentionPool;
 
 /// The result of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,7 +29,8 @@ pub struct Value(pub(crate) usize);
 pub struct Stage {
     /// Name, e.g. `layer3`.
     pub name: String,
-    /// What there is at this place.
+    /// What there is at this place. Tokens, `[batch, tokens, width]`, are handed out and taken in as maps of one column, `[batch, width,
+    /// tokens, 1]`.
     pub value: Value,
 }
 
@@ -43,6 +46,7 @@ pub struct Graph {
     pub(crate) image_size: Option<[usize; 2]>,
     pub(crate) over_pixels: bool,
     pub(crate) passed_over: Vec<String>,
+    pub(crate) attention_pool: Option<AttentionPool>,
 }
 
 impl Graph {
@@ -111,6 +115,24 @@ impl Graph {
             shapes.push(shape::output(&node.op, &inputs, size)?);
         }
         Ok(shapes)
+    }
+
+    /// Whether a value is tokens.
+    pub(crate) fn is_tokens(&self, mut value: Value) -> bool {
+        loop {
+            let node = &self.nodes[value.0];
+            match node.op {
+                Op::Tokens | Op::Prefix { .. } | Op::Positions { .. } | Op::Attention(_) => return true,
+                Op::LayerNorm { .. }
+                | Op::Linear { .. }
+                | Op::Activation(_)
+                | Op::Add(_)
+                | Op::LayerScale { .. }
+                | Op::DropPath(_)
+                | Op::Dropout(_) => value = node.inputs[0],
+                _ => return false,
+            }
+        }
     }
 
     /// How many nodes read each node's result; the network's results count as read once more.

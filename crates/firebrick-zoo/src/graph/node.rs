@@ -4,6 +4,7 @@ use firebrick_autodiff::{CountPadding, Window};
 use firebrick_nn::{Activation, Initializer, Padding};
 
 use super::Value;
+use crate::PositionResampling;
 
 /// An operation and what it reads.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,8 +63,10 @@ pub enum Op {
         /// Of the weights.
         initializer: Initializer,
     },
-    /// Multi-head self-attention over tokens, or within windows of a map.
+    /// Multi-head self-attention over tokens.
     Attention(Attention),
+    /// Multi-head self-attention within windows of a map.
+    WindowAttention(WindowAttention),
     /// An activation alone.
     Activation(Activation),
     /// The largest value of windows of a map.
@@ -94,14 +97,18 @@ pub enum Op {
         /// Of a token.
         width: usize,
     },
-    /// A learnt `[1, tokens, width]` added to the tokens.
+    /// A learnt `[1, prefix + rows * columns, width]` added to the tokens.
     Positions {
         /// Of the tensor.
         name: String,
-        /// How many, class tokens and the like among them.
-        tokens: usize,
+        /// How many belong to class tokens and the like, which are first.
+        prefix: usize,
+        /// `[rows, columns]` of the others.
+        grid: [usize; 2],
         /// Of a token.
         width: usize,
+        /// How those of a checkpoint for another grid are made to fit.
+        resampling: PositionResampling,
     },
     /// One of the tokens, a vector.
     Token(usize),
@@ -260,4 +267,34 @@ pub struct Attention {
     pub heads: usize,
     /// Of the weights.
     pub initializer: Initializer,
+}
+
+/// Self-attention within windows of a map, with a learnt bias for how far a key is from the query (Liu et al. 2021, arXiv:2103.14030).
+#[derive(Clone, Debug, PartialEq)]
+pub struct WindowAttention {
+    /// Of the places of a window.
+    pub attention: Attention,
+    /// Of the table of biases, `[(2 h - 1) (2 w - 1), heads]`.
+    pub table: String,
+    /// `[height, width]` of a window, places.
+    pub window: [usize; 2],
+    /// By how much the windows are moved, down and across.
+    pub shift: [usize; 2],
+}
+
+impl WindowAttention {
+    /// `[height, width]` of a map of this size, padded to whole windows.
+    pub(crate) fn padded(&self, size: [usize; 2]) -> [usize; 2] {
+        [0, 1].map(|axis| size[axis].next_multiple_of(self.window[axis]))
+    }
+
+    /// By how much the windows of a padded map are moved: not at all where there is one.
+    pub(crate) fn shift_in(&self, padded: [usize; 2]) -> [usize; 2] {
+        [0, 1].map(|axis| if self.window[axis] >= padded[axis] { 0 } else { self.shift[axis] })
+    }
+
+    /// Rows of the table.
+    pub(crate) fn offsets(&self) -> usize {
+        (2 * self.window[0] - 1) * (2 * self.window[1] - 1)
+    }
 }

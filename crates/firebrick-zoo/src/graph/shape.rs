@@ -122,8 +122,9 @@ pub(super) fn output(op: &Op, inputs: &[Shape], size: [usize; 2]) -> Result<Shap
             Shape::Map([width, size[0], size[1]])
         }
         (Op::Prefix { count, .. }, Shape::Tokens([tokens, width])) => Shape::Tokens([tokens + count, width]),
-        (Op::Positions { tokens: expected, .. }, Shape::Tokens([tokens, width])) => {
-            if tokens != *expected {
+        (Op::Positions { prefix, grid, .. }, Shape::Tokens([tokens, width])) => {
+            let expected = prefix + grid[0] * grid[1];
+            if tokens != expected {
                 return misfit(format!("it has {expected} positions; create the model for this image size"));
             }
             Shape::Tokens([tokens, width])
@@ -137,6 +138,7 @@ pub(super) fn output(op: &Op, inputs: &[Shape], size: [usize; 2]) -> Result<Shap
             }
             shape.with_channels(inputs.iter().map(|shape| shape.channels()).sum())
         }
+        (Op::WindowAttention(_), Shape::Map(_)) => first,
         (Op::Squares, Shape::Map([channels, height, width])) => {
             Shape::Map([4 * channels, height.div_ceil(2), width.div_ceil(2)])
         }

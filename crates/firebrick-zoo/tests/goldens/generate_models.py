@@ -10,6 +10,10 @@ images, a batch of two, the logits in evaluation and in training mode; where a s
 
 writes models/structure.json: parameters, and names and shapes of the state dict, of every member of the families, large ones too, and the
 names that the same network has elsewhere. No weight is made for it.
+
+    python generate_models.py structure_transformers
+
+writes the same of the transformers.
 """
 
 import hashlib
@@ -43,7 +47,56 @@ def timm_model(name, **options):
     return make
 
 
-# Family: our name -> the framework's model, the sides of square images, and the side for the gradient, if any.
+class AttentionPool(torch.nn.MultiheadAttention):
+    """Attention over the places of a map; the mean, or what the class token gets."""
+
+    def __init__(self, width, heads, class_token):
+        super().__init__(width, heads, batch_first=True)
+        self.class_token = torch.nn.Parameter(torch.zeros(1, 1, width)) if class_token else None
+
+    def forward(self, map):
+        tokens = map.flatten(2).transpose(1, 2)
+        if self.class_token is not None:
+            tokens = torch.cat([self.class_token.expand(len(tokens), -1, -1), tokens], 1)
+        tokens = super().forward(tokens, tokens, tokens, need_weights=False)[0]
+        return tokens.mean(1) if self.class_token is None else tokens[:, 0]
+
+
+def mobilenet_v2_with_attention(heads, class_token):
+    class Composite(torchvision.models.MobileNetV2):
+        def __init__(self):
+            super().__init__()
+            self.attention_pool = AttentionPool(self.last_channel, heads, class_token)
+
+        def forward(self, images):
+            return self.classifier(self.attention_pool(self.features(images)))
+
+    return Composite
+
+
+def from_another_size(name, channels, size, before):
+    """A timm model for images of `size` pixels and `channels`, with what its loader makes of weights for colour images of `before` pixels."""
+
+    def make():
+        import timm
+        from timm.models import adapt_input_conv
+        from timm.models.vision_transformer import checkpoint_filter_fn
+
+        source = timm.create_model(name, pretrained=False, img_size=before).double()
+        seeded_weights.fill(source)
+        model = timm.create_model(name, pretrained=False, img_size=size, in_chans=channels).double()
+        state = checkpoint_filter_fn(source.state_dict(), model)
+        first = model.pretrained_cfg["first_conv"] + ".weight"
+        state[first] = adapt_input_conv(channels, state[first])
+        model.load_state_dict(state)
+        model.is_filled = True
+        return model
+
+    return make
+
+
+# Family: our name -> the framework's model, the sides of square images, and the side for the gradient, if any; then the options that the
+# model has here, if any, `model` among them where the name is not the model's.
 MODELS = {
     "mobilenet_v2": {"mobilenet_v2": (torchvision_model("mobilenet_v2"), [64, 65], 32)},
     "alexnet": {"alexnet": (torchvision_model("alexnet"), [64], 63)},
@@ -87,6 +140,75 @@ MODELS = {
         "resnet152": (torchvision_model("resnet152"), [64], None),
         "resnext50_32x4d": (torchvision_model("resnext50_32x4d"), [64, 65], None),
         "wide_resnet50_2": (torchvision_model("wide_resnet50_2"), [64], None),
+    },
+    "composite": {
+        "mobilenet_v2, mean of attention": (
+            mobilenet_v2_with_attention(8, False),
+            [96],
+            None,
+            {"model": "mobilenet_v2", "attention": {"heads": 8, "class_token": False}},
+        ),
+        "mobilenet_v2, class token": (
+            mobilenet_v2_with_attention(4, True),
+            [],
+            64,
+            {"model": "mobilenet_v2", "attention": {"heads": 4, "class_token": True}},
+        ),
+    },
+    "convnext": {"convnext_tiny": (torchvision_model("convnext_tiny"), [64], 33)},
+    "swin": {"swin_t": (torchvision_model("swin_t"), [64], 36)},
+    "vit": {
+        "vit_tiny_patch16_224": (
+            timm_model("vit_tiny_patch16_224", img_size=48),
+            [48],
+            48,
+            {"image_size": 48},
+        ),
+        "vit_tiny_patch16_224, weights of another size": (
+            from_another_size("vit_tiny_patch16_224", 1, 32, 80),
+            [32],
+            None,
+            {"model": "vit_tiny_patch16_224", "image_size": 32, "channels": 1, "weights_of": 80},
+        ),
+    },
+}
+
+# Our name -> the framework's model, and the same model in other frameworks.
+STRUCTURES = {
+    "transformers": {
+        **{
+            # timm has no head on the largest, unless it is told how many classes there are.
+            name: (torchvision_model(name), {"timm": timm_model(other, num_classes=1000)})
+            for name, other in [
+                ("vit_b_16", "vit_base_patch16_224"),
+                ("vit_b_32", "vit_base_patch32_224"),
+                ("vit_l_16", "vit_large_patch16_224"),
+                ("vit_l_32", "vit_large_patch32_224"),
+                ("vit_h_14", "vit_huge_patch14_224"),
+            ]
+        },
+        **{
+            name: (timm_model(name), {})
+            for name in [
+                "vit_tiny_patch16_224",
+                "vit_small_patch16_224",
+                "deit_tiny_patch16_224",
+                "deit_small_patch16_224",
+                "deit_base_patch16_224",
+            ]
+        },
+        **{
+            name: (torchvision_model(name), {})
+            for name in [
+                "swin_t",
+                "swin_s",
+                "swin_b",
+                "convnext_tiny",
+                "convnext_small",
+                "convnext_base",
+                "convnext_large",
+            ]
+        },
     },
 }
 
@@ -181,8 +303,8 @@ def logits_of(model, images):
     return getattr(logits, "logits", logits)
 
 
-def gradient_of(model, side):
-    images = images_of(side).requires_grad_(True)
+def gradient_of(model, side, channels):
+    images = images_of(side, channels).requires_grad_(True)
     logits = logits_of(model, images)
     direction = torch.from_numpy(seeded_weights.uniform("direction", logits.numel()).reshape(logits.shape))
     (logits * direction).sum().backward()
@@ -202,11 +324,28 @@ def still(model):
             module.dropout = 0.0
 
 
-def golden(make, sides, gradient_side):
+def structure_record(make):
+    """Parameters, tensors and hash of names and shapes, without a value."""
+    with torch.device("meta"):
+        model = make()
+    state = model.state_dict()
+    listed = sorted(f"{name} {list(value.shape)}" for name, value in state.items() if value.is_floating_point())
+    return {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "tensors": len(listed),
+        "names_sha256": hashlib.sha256("\n".join(listed).encode()).hexdigest(),
+    }
+
+
+def golden(make, sides, gradient_side, options=None):
     torch.manual_seed(0)
     model = make().double()
     still(model)
-    names = seeded_weights.fill(model)
+    channels = (options or {}).get("channels", 3)
+    if getattr(model, "is_filled", False):
+        names = [[name, list(value.shape)] for name, value in model.state_dict().items()]
+    else:
+        names = seeded_weights.fill(model)
     state = {name: value.clone() for name, value in model.state_dict().items()}
     listed = sorted(f"{name} {list(shape)}" for name, shape in names)
     record = {
@@ -214,11 +353,13 @@ def golden(make, sides, gradient_side):
         "tensors": len(listed),
         "names_sha256": hashlib.sha256("\n".join(listed).encode()).hexdigest(),
         "sizes": {},
-        "gradient": gradient_of(model.eval(), gradient_side) if gradient_side else None,
+        "gradient": gradient_of(model.eval(), gradient_side, channels) if gradient_side else None,
     }
+    if options:
+        record["options"] = options
     with torch.no_grad():
         for side in sides:
-            images = images_of(side)
+            images = images_of(side, channels)
             record["sizes"][str(side)] = {
                 "evaluation": pick(logits_of(model.eval(), images)),
                 "training": pick(logits_of(model.train(), images)),
@@ -228,7 +369,7 @@ def golden(make, sides, gradient_side):
 
 
 def main():
-    families = sys.argv[1:] or ["structure", *MODELS]
+    families = sys.argv[1:] or ["structure", *MODELS, *(f"structure_{name}" for name in STRUCTURES)]
     for family in families:
         import timm
 
@@ -237,8 +378,15 @@ def main():
             f"timm {timm.__version__}",
             "models": structure() if family == "structure" else {},
         }
-        for name, (make, sides, gradient_side) in MODELS.get(family, {}).items():
-            out["models"][name] = golden(make, sides, gradient_side)
+        if family.startswith("structure_"):
+            models = STRUCTURES[family.removeprefix("structure_")].items()
+            records = ((name, structure_record(make), aliases) for name, (make, aliases) in models)
+            for name, record, aliases in records:
+                record["aliases"] = {other: structure_record(make)["names_sha256"] for other, make in aliases.items()}
+                out["models"][name] = record
+                print(name, record["parameters"], flush=True)
+        for name, description in MODELS.get(family, {}).items():
+            out["models"][name] = golden(*description)
             print(name, out["models"][name]["parameters"], flush=True)
         path = HERE / "models" / f"{family}.json"
         text = json.dumps(out, indent=None, separators=(",", ":")).replace('"models":', '\n"models":')

@@ -43,9 +43,8 @@ fn uniform(state: u64) -> f64 {
 }
 
 fn fnv1a64(text: &str) -> u64 {
-    text.bytes().fold(0xCBF2_9CE4_8422_2325, |state, byte| {
-        (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
-    })
+    text.bytes()
+        .fold(0xCBF2_9CE4_8422_2325, |state, byte| (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
 }
 
 /// Writes a safetensors file of these names and shapes, as the generators list them, to be read by `Checkpoint`.
@@ -57,7 +56,10 @@ pub fn write(path: &Path, tensors: &[(String, Vec<usize>)]) {
         })
         .collect();
     let views = filled.iter().map(|(name, shape, bytes)| {
-        (name.as_str(), TensorView::new(Dtype::F32, shape.to_vec(), bytes).expect("as long as its shape says"))
+        (
+            name.as_str(),
+            TensorView::new(Dtype::F32, shape.to_vec(), bytes).expect("as long as its shape says"),
+        )
     });
     std::fs::write(path, safetensors::serialize(views, None).expect("serialised")).expect("written");
 }
