@@ -36,6 +36,9 @@ impl Step {
     }
 }
 
+/// Convolutions of a chain: an operation records 16 inputs, and each has a weight, a scale and a shift.
+const LONGEST: usize = 5;
+
 /// The steps of a network in order.
 pub(crate) fn steps(graph: &Graph) -> Vec<Step> {
     let readers = graph.readers();
@@ -51,7 +54,16 @@ pub(crate) fn steps(graph: &Graph) -> Vec<Step> {
             }
         };
         let input = node.inputs[0];
-        let before = open[input.0].filter(|_| readers[input.0] == 1 && chains(conv));
+        let fits = |step: &usize| match &steps[*step] {
+            Step::Chain { convs, .. } => {
+                // A block of two that begins within a chain stays whole.
+                let same =
+                    graph.nodes[convs[0]].layer.map(|[block, _]| block) == node.layer.map(|[block, _]| block);
+                convs.len() < if same { LONGEST } else { LONGEST - 1 }
+            }
+            Step::Node(_) => false,
+        };
+        let before = open[input.0].filter(|_| readers[input.0] == 1 && chains(conv)).filter(fits);
         let mut convs = match before {
             Some(step) => match std::mem::replace(&mut steps[step], Step::Node(usize::MAX)) {
                 Step::Chain { convs, .. } => convs,
@@ -78,4 +90,35 @@ pub(crate) fn steps(graph: &Graph) -> Vec<Step> {
 /// Whether the kernels have it, so that it may stand with others.
 fn chains(conv: &Conv) -> bool {
     (conv.groups == 1 || conv.is_depthwise()) && conv.activation.fused().is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::GraphBuilder;
+
+    #[test]
+    fn a_long_chain_is_cut_and_loses_nothing() {
+        let mut b = GraphBuilder::new(4);
+        let mut x = b.input();
+        for index in 0..27 {
+            if index % 2 == 0 {
+                b.block();
+            }
+            x = b.conv(x, Conv::new(format!("conv{index}"), 4, 4, 3).norm(format!("norm{index}")));
+        }
+        let pooled = b.global_average_pool(x);
+        let graph = b.finish(x, pooled, 4, "fc");
+        let chains: Vec<Vec<usize>> = steps(&graph)
+            .into_iter()
+            .filter_map(|step| match step {
+                Step::Chain { convs, .. } => Some(convs),
+                Step::Node(_) => None,
+            })
+            .collect();
+        assert!(chains.iter().all(|convs| convs.len() <= LONGEST), "{chains:?}");
+        // Blocks of two stay whole.
+        assert!(chains.iter().all(|convs| convs[0] % 2 == 1), "{chains:?}");
+        assert_eq!(chains.concat(), (1..=27).collect::<Vec<_>>());
+    }
 }
