@@ -13,8 +13,8 @@ use firebrick_kernels::{
     NormOrder,
 };
 
-use crate::bert::BertLayer;
 use crate::backbone::{is_cpu, values};
+use crate::bert::BertLayer;
 use crate::{BertConfig, BertEncoder, ZooError};
 
 /// A BERT encoder in evaluation mode, without its pooler. Cloning one copies no weights.
@@ -137,39 +137,39 @@ impl FrozenBert {
 }
 
 /// A [`Linear`] read back from its device, its weight as PyTorch has it.
-struct StoredLinear {
+pub(crate) struct StoredLinear {
     weight: Vec<f32>,
     bias: Option<Vec<f32>>,
 }
 
 impl StoredLinear {
-    fn of(linear: &Linear) -> Self {
+    pub(crate) fn of(linear: &Linear) -> Self {
         Self {
             weight: values(linear.weight.val().transpose()),
             bias: linear.bias.as_ref().map(|bias| values(bias.val())),
         }
     }
 
-    fn params(&self) -> LinearParams<'_> {
+    pub(crate) fn params(&self) -> LinearParams<'_> {
         LinearParams { weight: &self.weight, bias: self.bias.as_deref() }
     }
 }
 
 /// A [`LayerNorm`] read back from its device.
-struct StoredNorm {
+pub(crate) struct StoredNorm {
     gamma: Vec<f32>,
     beta: Vec<f32>,
     epsilon: f32,
 }
 
 impl StoredNorm {
-    fn of(norm: &LayerNorm, epsilon: f32) -> Self {
+    pub(crate) fn of(norm: &LayerNorm, epsilon: f32) -> Self {
         let gamma = values(norm.gamma.val());
         let beta = norm.beta.as_ref().map_or_else(|| vec![0.0; gamma.len()], |beta| values(beta.val()));
         Self { gamma, beta, epsilon }
     }
 
-    fn params(&self) -> LayerNormParams<'_> {
+    pub(crate) fn params(&self) -> LayerNormParams<'_> {
         LayerNormParams { gamma: &self.gamma, beta: &self.beta, epsilon: self.epsilon }
     }
 }

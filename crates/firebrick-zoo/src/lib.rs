@@ -4,6 +4,7 @@
 //! - [`sequence_models`] and [`find_sequence`]: the table of sequence models, up to GPT-3's 175 billion parameters, with what each costs
 //! - [`create`]: an architecture with first weights; [`load_pretrained`]: with published ones
 //! - [`Classifier`]: a backbone and a head; its features, pooled features or logits
+//! - [`AttentionPool`]: attention over any backbone's feature map, in the place of its own pooling
 //! - [`FrozenBackbone`]: a backbone that is not trained, compiled for its device
 //! - [`BertEncoder`], [`FrozenBert`]: BERT's encoder, token ids to hidden states, and its compiled form;
 //!   [`BertMaskedLm`], [`BertClassifier`] and [`BertTokenClassifier`] with a head

@@ -12,7 +12,7 @@ use safetensors::{Dtype, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
-use crate::{Checkpoint, Classifier, CreateOptions, ZooError, create, find};
+use crate::{AttentionPool, Checkpoint, Classifier, CreateOptions, ZooError, create, find};
 
 /// The one key of the file's metadata. A second one would make the bytes depend on a hash map's order.
 const KEY: &str = "firebrick";
@@ -34,6 +34,9 @@ pub struct Manifest {
     pub hidden: Vec<usize>,
     /// Dropout of the head in training.
     pub dropout: f64,
+    /// Attention over the backbone's feature map, if it has some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attention: Option<AttentionPool>,
     /// Names of the classes in the order of the logits.
     pub classes: Vec<String>,
     /// How an image becomes an input.
@@ -83,6 +86,7 @@ impl Manifest {
             architecture: architecture.to_owned(),
             hidden: model.head.hidden_widths(),
             dropout: model.head.dropout.prob,
+            attention: model.backbone.graph().attention_pool(),
             classes,
             preprocess,
             provenance,
@@ -108,7 +112,8 @@ impl Package {
     /// # Errors
     ///
     /// [`ZooError::NotAPackage`] for a safetensors file of other origin, [`ZooError::Unreadable`] for one cut
-    /// short, [`ZooError::Mismatch`] if its tensors are not those of the architecture it names.
+    /// short, [`ZooError::Mismatch`] if its tensors are not those of the architecture it names, [`ZooError::Heads`] if its attention
+    /// is impossible.
     pub fn open(path: &Path, device: &Device) -> Result<Self, ZooError> {
         let manifest = read_manifest(path)?;
         let spec = find(&manifest.architecture)?;
@@ -117,8 +122,12 @@ impl Package {
             hidden: manifest.hidden.clone(),
             dropout: manifest.dropout,
             image_size: Some(manifest.preprocess.input_size),
+            attention: manifest.attention,
             ..CreateOptions::default()
         };
+        if let Some(pool) = manifest.attention {
+            spec.graph(&options.build(spec)).with_attention_pool(pool)?;
+        }
         let model = create(spec, &options, device);
         let model = Checkpoint::read(path)?.load_into(model, &manifest.architecture)?;
         Ok(Self { manifest, model })

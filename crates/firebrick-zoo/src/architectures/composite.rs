@@ -99,7 +99,7 @@ mod tests {
     use firebrick_nn::Network;
 
     use super::*;
-    use crate::{CreateOptions, create, find, models};
+    use crate::{CreateOptions, Manifest, Package, Provenance, create, find, models};
 
     #[allow(deprecated)]
     fn device() -> Device {
@@ -149,6 +149,36 @@ mod tests {
         let pooled = model.pooled(images.clone()).into_data();
         let model = model.reset_head(&CreateOptions { classes: 3, ..CreateOptions::default() }, &device());
         assert_eq!(model.pooled(images).into_data(), pooled);
+    }
+
+    #[test]
+    fn a_package_remembers_the_attention() {
+        let spec = find("mobilenet_v2_0.35").expect("in the zoo");
+        let model = create(spec, &options(true), &device());
+        let images = Tensor::<4>::ones([1, 3, 32, 32], &device());
+        let expected = model.forward(images.clone()).into_data();
+        let preprocess = find("mobilenet_v2").expect("in the zoo").weights[0].preprocess([32, 32]);
+        let classes = (0..5).map(|class| class.to_string()).collect();
+        let manifest = Manifest::new(
+            spec.name,
+            &model,
+            classes,
+            preprocess,
+            Provenance::default(),
+            serde_json::Value::Null,
+        );
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("model.safetensors");
+        let mut package = Package { manifest, model };
+        package.save(&path).expect("saved");
+        let opened = Package::open(&path, &device()).expect("opened");
+        assert_eq!(opened.manifest, package.manifest);
+        assert_eq!(opened.model.forward(images).into_data(), expected);
+        // Whatever a file says, it is an error and no panic.
+        package.manifest.attention = Some(AttentionPool { heads: 0, class_token: true });
+        package.save(&path).expect("saved");
+        let Err(error) = Package::open(&path, &device()) else { panic!("no heads") };
+        assert!(error.to_string().contains("0 heads"), "{error}");
     }
 
     #[test]

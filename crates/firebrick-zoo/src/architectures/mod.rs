@@ -84,6 +84,27 @@ mod tests {
     }
 
     #[test]
+    fn drop_path_reaches_the_last_branch_of_every_transformer() {
+        for (name, layers) in [("vit_tiny_patch16_224", 12), ("swin_t", 12), ("convnext_tiny", 18)] {
+            let spec = crate::find(name).expect("in the zoo");
+            let options = crate::CreateOptions { drop_path: 0.3, ..Default::default() };
+            let graph = spec.graph(&options.build(spec));
+            let mut dropped: Vec<f64> = graph
+                .nodes()
+                .iter()
+                .filter_map(|node| match node.op {
+                    crate::graph::Op::DropPath(p) => Some(p),
+                    _ => None,
+                })
+                .collect();
+            dropped.dedup();
+            // The first branch is never dropped.
+            assert_eq!(dropped.len(), layers - 1, "{name}");
+            assert!(dropped.is_sorted() && dropped.last() == Some(&0.3), "{name}: {dropped:?}");
+        }
+    }
+
+    #[test]
     fn channels_round_to_multiples_of_eight_and_never_lose_a_tenth() {
         for (channels, expected) in
             [(32.0, 32), (32.0 * 0.35, 16), (24.0 * 0.35, 8), (1.0, 8), (44.8, 48), (12.0, 16)]

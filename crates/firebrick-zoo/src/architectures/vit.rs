@@ -326,3 +326,38 @@ pub(crate) static MODELS: &[ModelSpec] = &[
     timm("deit_small_patch16_224", "DeiT", TOUVRON, |o| vit(o, SMALL), 22_050_664),
     timm("deit_base_patch16_224", "DeiT", TOUVRON, |o| vit(o, Config { names: &TIMM, ..BASE }), 86_567_656),
 ];
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, Tensor, TensorData};
+
+    use crate::{CreateOptions, create, find};
+
+    #[test]
+    #[allow(deprecated)]
+    fn a_network_of_tokens_is_cut_at_a_stage() {
+        let device = Device::ndarray();
+        let spec = find("vit_tiny_patch16_224").expect("in the zoo");
+        let options = CreateOptions { image_size: Some([32, 48]), ..CreateOptions::default() };
+        let backbone = create(spec, &options, &device).backbone;
+        let pixels: Vec<f32> = (0..3 * 32 * 48).map(|i| ((i * 37) % 101) as f32 / 50.0 - 1.0).collect();
+        let images = Tensor::<4>::from_data(TensorData::new(pixels, [1, 3, 32, 48]), &device);
+        assert_eq!(backbone.forward(images.clone()).dims(), [1, 192, 2, 3]);
+        let tokens = backbone.stages(images.clone(), &["layer3"]).expect("known").remove(0);
+        assert_eq!(tokens.dims(), [1, 192, 7, 1]);
+        let rest = backbone.after("layer3").expect("known");
+        assert_eq!(rest.pooled(tokens).into_data(), backbone.pooled(images.clone()).into_data());
+        let before = backbone.compile_until("layer3", [32, 48]).expect("compiled");
+        assert_eq!(before.map(images).dims(), [1, 192, 7, 1]);
+    }
+
+    #[test]
+    fn a_network_made_for_one_size_names_what_another_lacks() {
+        #[allow(deprecated)]
+        let device = Device::ndarray();
+        let spec = find("vit_tiny_patch16_224").expect("in the zoo");
+        let model = create(spec, &CreateOptions::default(), &device);
+        let error = model.summarize([240, 224]).expect_err("fifteen rows of patches").to_string();
+        assert!(error.contains("pos_embed") && error.contains("197"), "{error}");
+    }
+}

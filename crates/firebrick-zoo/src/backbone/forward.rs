@@ -349,7 +349,7 @@ impl AttentionLayer {
         let qkv = dense(&self.qkv, x, Activation::None);
         let qkv = qkv.reshape([batch, tokens, 3, heads, width / heads]).permute([2, 0, 3, 1, 4]);
         let [query, key, value] = [0, 1, 2]
-            .map(|part| qkv.clone().slice([part..part + 1]).reshape([batch, heads, tokens, width / heads]));
+            .map(|part| qkv.clone().narrow(0, part, 1).reshape([batch, heads, tokens, width / heads]));
         let context = attention(query, key, value, AttentionOptions::default());
         dense(&self.output, context.swap_dims(1, 2).reshape([batch, tokens, width]), Activation::None)
     }

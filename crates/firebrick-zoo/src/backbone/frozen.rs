@@ -1,7 +1,7 @@
 //! A backbone that is not trained, compiled for its device.
 //!
 //! On the CPU backends it becomes a [`Plan`]: BatchNorm folded, weights packed, SIMD kernels, no tensor but the first and
-//! the last. Elsewhere, and where an operation has no kernel, it stays the module that it was.
+//! the last; a Vision Transformer becomes a [`VisionPlan`]. Elsewhere, and where an operation has no kernel, it stays the module that it was.
 
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use firebrick_autodiff::{CountPadding, Window};
 use firebrick_kernels::{BatchNormParams, ConvParams, KernelError, Plan, PlanBuilder, PoolParams};
 use firebrick_nn::{Activation, ConvNormAct};
 
+use super::frozen_vision::VisionPlan;
 use super::{Backbone, Layer};
 use crate::ZooError;
 use crate::graph::{Conv, Op, Residue, Shape, Step, Value};
@@ -28,6 +29,7 @@ pub struct FrozenBackbone {
 #[derive(Clone, Debug)]
 enum Kind {
     Plan(Arc<Plan>),
+    Vision(Arc<VisionPlan>),
     Module(Box<Backbone>),
 }
 
@@ -57,9 +59,14 @@ impl Backbone {
         let size = input_size.map(|side| side as usize);
         let shapes = self.graph.shapes(size).map_err(|source| ZooError::ImageSize { size, source })?;
         let on_cpu = module.devices().iter().all(is_cpu);
-        let kind = match module.plan(result, &shapes).filter(|_| on_cpu) {
-            Some(plan) => Kind::Plan(Arc::new(plan?)),
-            None => Kind::Module(Box::new(module)),
+        let kind = if !on_cpu {
+            Kind::Module(Box::new(module))
+        } else if let Some(plan) = module.plan(result, &shapes) {
+            Kind::Plan(Arc::new(plan?))
+        } else if let Some(plan) = module.vision_plan(result, &shapes) {
+            Kind::Vision(Arc::new(plan?))
+        } else {
+            Kind::Module(Box::new(module))
         };
         Ok(FrozenBackbone { kind, result, is_vector: matches!(shapes[result.0], Shape::Vector(_)) })
     }
@@ -88,8 +95,11 @@ impl Backbone {
                     chain(&mut builder, x, &params, added)
                 }
                 Step::Node(node) => {
-                    let inputs =
-                        nodes[*node].inputs.iter().map(|input| values[input.0]).collect::<Option<Vec<_>>>()?;
+                    let inputs = nodes[*node]
+                        .inputs
+                        .iter()
+                        .map(|input| values[input.0])
+                        .collect::<Option<Vec<_>>>()?;
                     self.compile_node(*node, &mut builder, &inputs, shapes)?
                 }
             };
@@ -118,13 +128,16 @@ impl Backbone {
             }
             (Op::LayerNorm { epsilon, .. }, Some(Layer::LayerNorm(norm))) => {
                 let gamma = values_of(norm.gamma.val());
-                let beta = norm.beta.as_ref().map_or_else(|| vec![0.0; gamma.len()], |beta| values_of(beta.val()));
+                let beta =
+                    norm.beta.as_ref().map_or_else(|| vec![0.0; gamma.len()], |beta| values_of(beta.val()));
                 builder.layer_norm(x, &gamma, &beta, *epsilon as f32)
             }
             (Op::Linear { activation, .. }, Some(Layer::Linear(layer))) => {
                 linear(builder, x, layer, kernel(*activation)?)
             }
-            (Op::LayerScale { .. }, Some(Layer::Scale(scale))) => factors(builder, x, &values_of(scale.val())),
+            (Op::LayerScale { .. }, Some(Layer::Scale(scale))) => {
+                factors(builder, x, &values_of(scale.val()))
+            }
             (Op::LayerScale { .. }, Some(Layer::SpatialScale(scale))) => {
                 factors(builder, x, &values_of(scale.val()))
             }
@@ -148,7 +161,7 @@ impl Backbone {
     }
 
     /// A convolution read back from its device, for an input of this shape.
-    fn stored(&self, node: usize, input: Shape) -> Option<Stored> {
+    pub(super) fn stored(&self, node: usize, input: Shape) -> Option<Stored> {
         let Op::Conv(conv) = &self.graph.nodes[node].op else { return None };
         let size = match input {
             Shape::Map([_, height, width]) => [height, width],
@@ -165,7 +178,7 @@ impl Backbone {
 }
 
 /// The same function as the kernels have it; none where they do not.
-fn kernel(activation: Activation) -> Option<firebrick_kernels::Activation> {
+pub(super) fn kernel(activation: Activation) -> Option<firebrick_kernels::Activation> {
     use firebrick_kernels::Activation as Kernel;
     match activation {
         Activation::Sigmoid => Some(Kernel::Sigmoid),
@@ -220,7 +233,11 @@ fn chain(
     x
 }
 
-fn factors(builder: &mut PlanBuilder, x: firebrick_kernels::Value, scale: &[f32]) -> firebrick_kernels::Value {
+fn factors(
+    builder: &mut PlanBuilder,
+    x: firebrick_kernels::Value,
+    scale: &[f32],
+) -> firebrick_kernels::Value {
     builder.channel_affine(x, scale, &vec![0.0; scale.len()], firebrick_kernels::Activation::None)
 }
 
@@ -252,9 +269,7 @@ fn linear(
 /// What a BatchNorm with running statistics multiplies and adds.
 fn affine(norm: &BatchNorm) -> [Vec<f32>; 2] {
     let [gamma, beta, mean, variance] = statistics(norm);
-    let scale = |at: usize| {
-        f64::from(gamma[at]) / (f64::from(variance[at]) + norm.epsilon).sqrt()
-    };
+    let scale = |at: usize| f64::from(gamma[at]) / (f64::from(variance[at]) + norm.epsilon).sqrt();
     let shift = |at: usize| (f64::from(beta[at]) - f64::from(mean[at]) * scale(at)) as f32;
     [(0..gamma.len()).map(|at| scale(at) as f32).collect(), (0..gamma.len()).map(shift).collect()]
 }
@@ -278,8 +293,14 @@ impl FrozenBackbone {
             Kind::Plan(plan) => {
                 let features = plan.output_len(0);
                 assert!(self.is_vector, "this part of a backbone ends with a map");
-                let (device, batch, values) = run(plan, images);
+                let (device, batch, values) =
+                    run(plan.input_shape(), images, |nhwc, batch| plan.run(nhwc, batch));
                 Tensor::from_data(TensorData::new(values, [batch, features]), &device)
+            }
+            Kind::Vision(plan) => {
+                let (device, batch, values) =
+                    run(plan.input_shape(), images, |nhwc, batch| plan.run(nhwc, batch));
+                Tensor::from_data(TensorData::new(values, [batch, plan.width()]), &device)
             }
         }
     }
@@ -295,10 +316,12 @@ impl FrozenBackbone {
             Kind::Plan(plan) => {
                 assert!(!self.is_vector, "this part of a backbone ends with features");
                 let [channels, height, width] = plan.output_shape(0);
-                let (device, batch, values) = run(plan, images);
+                let (device, batch, values) =
+                    run(plan.input_shape(), images, |nhwc, batch| plan.run(nhwc, batch));
                 let shape = [batch, height, width, channels];
                 Tensor::<4>::from_data(TensorData::new(values, shape), &device).permute([0, 3, 1, 2])
             }
+            Kind::Vision(_) => panic!("this part of a backbone ends with a vector"),
         }
     }
 
@@ -306,19 +329,24 @@ impl FrozenBackbone {
     pub fn plan(&self) -> Option<&Plan> {
         match &self.kind {
             Kind::Plan(plan) => Some(plan),
-            Kind::Module(_) => None,
+            Kind::Vision(_) | Kind::Module(_) => None,
         }
     }
 }
 
-fn run(plan: &Plan, images: Tensor<4>) -> (Device, usize, Vec<f32>) {
+/// What `plan` makes of images of `shape`, channels last; with their device and number.
+fn run(
+    shape: [usize; 3],
+    images: Tensor<4>,
+    plan: impl FnOnce(&[f32], usize) -> Vec<f32>,
+) -> (Device, usize, Vec<f32>) {
     let device = images.device();
     let [batch, channels, height, width] = images.dims();
-    assert_eq!([channels, height, width], plan.input_shape(), "the backbone was compiled for another size");
+    assert_eq!([channels, height, width], shape, "the backbone was compiled for another size");
     // Images come channels last in memory, so this undoes a view and moves no byte.
     let nhwc = images.permute([0, 2, 3, 1]).into_data();
     let nhwc = nhwc.as_slice::<f32>().expect("the CPU backends compute in f32");
-    (device, batch, plan.run(nhwc, batch))
+    (device, batch, plan(nhwc, batch))
 }
 
 /// Whether the tensors of `device` are this process's own memory.
@@ -340,7 +368,7 @@ pub(crate) fn is_cpu(device: &Device) -> bool {
 }
 
 /// A convolution read back from its device.
-struct Stored {
+pub(super) struct Stored {
     weight: Vec<f32>,
     bias: Option<Vec<f32>>,
     norm: Option<[Vec<f32>; 4]>,
@@ -389,7 +417,7 @@ impl Stored {
         }
     }
 
-    fn params(&self) -> ConvParams<'_> {
+    pub(super) fn params(&self) -> ConvParams<'_> {
         let norm = self.norm.as_ref().map(|[gamma, beta, mean, var]| BatchNormParams {
             gamma,
             beta,

@@ -2,6 +2,7 @@
 
 mod forward;
 mod frozen;
+mod frozen_vision;
 mod layer;
 mod window_attention;
 

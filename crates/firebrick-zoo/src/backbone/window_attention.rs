@@ -66,8 +66,8 @@ impl WindowAttentionLayer {
         let part = channels / heads;
         let qkv = dense(&self.qkv, x, Activation::None);
         let qkv = qkv.reshape([batch * windows, places, 3, heads, part]).permute([2, 0, 3, 1, 4]);
-        let [query, key, value] = [0, 1, 2]
-            .map(|of| qkv.clone().slice([of..of + 1]).reshape([batch * windows, heads, places, part]));
+        let [query, key, value] =
+            [0, 1, 2].map(|of| qkv.clone().narrow(0, of, 1).reshape([batch * windows, heads, places, part]));
         let scores = query.mul_scalar(1.0 / (part as f64).sqrt()).matmul(key.swap_dims(2, 3));
         let mut scores = scores + self.bias(window).reshape([1, heads, places, places]);
         if shift != [0, 0] {
