@@ -5,6 +5,9 @@ use crate::{Activation, KernelError};
 /// A two-dimensional convolution with its bias, BatchNorm and activation, in PyTorch's layout.
 ///
 /// Output height is `(height + padding top + bottom - kernel height) / stride + 1`, rounded down; width likewise.
+///
+/// A plan may compute a 3x3 convolution with stride 1 and many channels by tiles, in Winograd's form: within 1e-5 of the largest result,
+/// and an infinite or not-a-number activation may spread to results up to four pixels away.
 #[derive(Debug, Clone, Copy)]
 pub struct ConvParams<'a> {
     /// `[out_channels, in_channels / groups, kernel height, kernel width]`.

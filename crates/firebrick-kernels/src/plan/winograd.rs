@@ -19,8 +19,11 @@ use std::ops::Range;
 
 /// Bytes of transformed values of a block: with the weights that stream past, most of a second-level cache of 1 MiB.
 const BLOCK_BYTES: usize = 640 << 10;
-/// Fewest tiles of a block, if there are as many: each weight that is read is used so often.
+/// Fewest tiles of a block, if there are as many: each weight that is read is used so often. The weights grow with the square of the
+/// channels, what a tile takes up with the channels alone, so that more channels ask for more tiles.
 const LEAST_TILES: usize = 24;
+/// Fewest tiles of a block of many channels, which bounds its memory.
+const LEAST_TILES_OF_MANY_CHANNELS: usize = 64;
 /// Fewest tiles of an image for which reading four times the weights pays.
 const LEAST_OF_IMAGE: usize = 12;
 /// Most tiles of an image whose planes and products are shared out, which bounds the memory for them.
@@ -102,7 +105,8 @@ impl WinogradStep {
         let grid = [output.height.div_ceil(TILE), output.width.div_ceil(TILE)];
         let tiles = grid[0] * grid[1];
         let bytes = PLACES * (input.planes() + output.planes()) * lanes * size_of::<f32>();
-        let most = (BLOCK_BYTES / bytes).max(LEAST_TILES).min(tiles);
+        let least = (inputs.min(outputs) / 4).clamp(LEAST_TILES, LEAST_TILES_OF_MANY_CHANNELS);
+        let most = (BLOCK_BYTES / bytes).max(least).min(tiles);
         // Blocks of about the same size.
         let block = tiles.div_ceil(tiles.div_ceil(most));
         let mut weights = vec![0.0; PLACES * outputs * inputs];
