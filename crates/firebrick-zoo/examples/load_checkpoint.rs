@@ -24,6 +24,7 @@ fn model(device: &Device) -> BertEncoder {
         feed_forward: 1536,
         epsilon: 1e-12,
         pooler: true,
+        dropout: 0.0,
     }
     .init(0, device)
 }

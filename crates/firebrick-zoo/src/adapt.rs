@@ -1,7 +1,7 @@
 //! Tensors of a checkpoint made for images of another size or of other channels than a model's.
 
-use crate::checkpoint::{Dtype, Entry};
 use crate::Classifier;
+use crate::checkpoint::{Dtype, Entry};
 use crate::graph::{Graph, Op, Value};
 
 /// How positions for one grid of patches become those of another.

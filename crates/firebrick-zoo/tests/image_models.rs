@@ -170,9 +170,7 @@ fn check_structure(name: &str, spec: &ModelSpec, model: &Classifier, expected: &
     assert_eq!(rows.iter().map(|row| row.parameters).sum::<u64>(), expected.parameters, "{name}");
     for (framework, expected) in &expected.aliases {
         let alias = spec.aliases.iter().find(|alias| alias.framework == framework).expect(framework);
-        let named = |(name, shape): &(String, Vec<usize>)| {
-            format!("{} {shape:?}", alias.of(name))
-        };
+        let named = |(name, shape): &(String, Vec<usize>)| format!("{} {shape:?}", alias.of(name));
         let listed: Vec<_> = tensors.iter().map(named).collect();
         assert_eq!(hash(listed.clone()), *expected, "{name}: {made_by}; {framework}'s: {listed:#?}");
     }
@@ -215,8 +213,20 @@ fn check(family: &str) {
 
 /// Families whose every member is in the golden, so that a new one is not forgotten.
 const WHOLE: &[&str] = &[
-    "AlexNet", "VGG", "SqueezeNet", "GoogLeNet", "Inception v3", "ResNet", "DenseNet", "MobileNet", "MobileNetV2", "MobileNetV3",
-    "EfficientNet", "EfficientNetV2", "EfficientNet-Lite", "RegNet",
+    "AlexNet",
+    "VGG",
+    "SqueezeNet",
+    "GoogLeNet",
+    "Inception v3",
+    "ResNet",
+    "DenseNet",
+    "MobileNet",
+    "MobileNetV2",
+    "MobileNetV3",
+    "EfficientNet",
+    "EfficientNetV2",
+    "EfficientNet-Lite",
+    "RegNet",
 ];
 
 #[test]
@@ -230,7 +240,11 @@ fn every_member_has_the_frameworks_parameters_names_and_shapes() {
         let model = create(spec, &CreateOptions::default(), &device());
         check_structure(name, spec, &model, expected, &golden.made_by);
         for alias in spec.aliases {
-            assert!(expected.aliases.contains_key(alias.framework), "{name}: {} is in no golden", alias.framework);
+            assert!(
+                expected.aliases.contains_key(alias.framework),
+                "{name}: {} is in no golden",
+                alias.framework
+            );
         }
     }
 }
@@ -248,7 +262,9 @@ fn a_checkpoint_with_another_frameworks_names_gives_the_same_model() {
     seeded_weights::write(&file, &tensors);
     let loaded = Checkpoint::read(&file).expect("readable").load_into(model, name).expect("timm's names");
     let stem = loaded.backbone.layer("features.0.0").expect("the first convolution");
-    let firebrick_zoo::Layer::ConvNormAct(stem) = stem else { panic!("a convolution with its norm, not {stem:?}") };
+    let firebrick_zoo::Layer::ConvNormAct(stem) = stem else {
+        panic!("a convolution with its norm, not {stem:?}")
+    };
     let expected = seeded_weights::values("conv_stem.weight", &[16, 3, 3, 3]);
     assert_eq!(floats(stem.conv.weight.val()), expected);
     // One name that is nobody's is told with the alias' other names.
@@ -270,10 +286,12 @@ fn auxiliary_heads_of_a_checkpoint_are_passed_over_and_nothing_else() {
     tensors.push(("aux1.fc1.weight".to_owned(), vec![4, 4]));
     tensors.push(("aux2.conv.bn.bias".to_owned(), vec![4]));
     seeded_weights::write(&file, &tensors);
-    let model = Checkpoint::read(&file).expect("readable").load_into(model, "googlenet").expect("passed over");
+    let model =
+        Checkpoint::read(&file).expect("readable").load_into(model, "googlenet").expect("passed over");
     tensors.push(("aux3.fc1.weight".to_owned(), vec![4, 4]));
     seeded_weights::write(&file, &tensors);
-    let error = Checkpoint::read(&file).expect("readable").load_into(model, "googlenet").expect_err("unknown");
+    let error =
+        Checkpoint::read(&file).expect("readable").load_into(model, "googlenet").expect_err("unknown");
     assert!(error.to_string().contains("aux3.fc1.weight"), "{error}");
 }
 

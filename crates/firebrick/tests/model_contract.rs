@@ -20,8 +20,26 @@ use firebrick::zoo::{Classifier, CreateOptions, Manifest, Package, Provenance, c
 /// A model, the side of the images that it learns, and another size that it must take; none where it is bound to one.
 struct Line(&'static str, u32, Option<[u32; 2]>);
 
-const LINES: &[Line] =
-    &[Line("mobilenet_v2_0.35", 32, Some([33, 65])), Line("resnet18", 32, Some([33, 65]))];
+const LINES: &[Line] = &[
+    Line("alexnet", 64, Some([67, 97])),
+    Line("vgg11", 32, Some([33, 65])),
+    Line("squeezenet1_1", 32, Some([33, 65])),
+    Line("googlenet", 32, Some([33, 65])),
+    Line("inception_v3", 75, Some([80, 93])),
+    Line("resnet18", 32, Some([33, 65])),
+    Line("densenet121", 32, Some([33, 65])),
+    Line("mobilenet_v1", 32, Some([33, 65])),
+    Line("mobilenet_v2_0.35", 32, Some([33, 65])),
+    Line("mobilenet_v3_small", 32, Some([33, 65])),
+    Line("efficientnet_b0", 32, Some([33, 65])),
+    Line("efficientnet_v2_s", 32, Some([33, 65])),
+    Line("efficientnet_lite0", 32, Some([33, 65])),
+    Line("regnet_y_400mf", 32, Some([33, 65])),
+    Line("convnext_tiny", 32, Some([33, 65])),
+    Line("vit_tiny_patch16_224", 32, None),
+    Line("deit_tiny_patch16_224", 48, None),
+    Line("swin_t", 32, Some([33, 65])),
+];
 
 /// The most epochs of one step that learning eight images may take.
 const MOST_STEPS: usize = 60;
@@ -109,7 +127,8 @@ impl<N> Callback<N> for UntilLearned {
 fn learns_eight_images(model: Classifier, name: &str, side: u32, device: &Device) -> usize {
     let classes = model.head.classes();
     let inputs = images(8, [side, side], device);
-    let mut train = InMemory::new(inputs, (0..8).map(|image| image % classes).collect(), 8).expect("eight images");
+    let mut train =
+        InMemory::new(inputs, (0..8).map(|image| image % classes).collect(), 8).expect("eight images");
     let mut learned = UntilLearned::default();
     let outcome = fit(
         model,
@@ -166,7 +185,9 @@ fn every_line_keeps_the_contract() {
             }
             let seconds = started.elapsed().as_secs_f64();
             let backend = backend.to_string();
-            eprintln!("{name:<22} {backend:<8} {side:>4} pixels, learned in {steps:>2} steps, {seconds:.1} s");
+            eprintln!(
+                "{name:<22} {backend:<8} {side:>4} pixels, learned in {steps:>2} steps, {seconds:.1} s"
+            );
         }
     }
 }

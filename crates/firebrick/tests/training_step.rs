@@ -9,7 +9,7 @@ use std::path::Path;
 use firebrick::burn::tensor::{Gradients, Tensor, TensorData};
 use firebrick::nn::ConvNormAct;
 use firebrick::zoo::graph::{Conv, Op};
-use firebrick::zoo::{Checkpoint, CreateOptions, create, find, Layer};
+use firebrick::zoo::{Checkpoint, CreateOptions, Layer, create, find};
 
 /// The generator's direction: products with it change with any element.
 fn direction(count: usize) -> impl Iterator<Item = f64> {

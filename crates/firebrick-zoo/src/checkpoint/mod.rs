@@ -241,7 +241,15 @@ impl Checkpoint {
     /// [`ZooError::Mismatch`] lists what is missing, extra and misshapen; [`ZooError::Unreadable`] if the
     /// file is shorter than its table says. The model is consumed, so that no half-loaded one is left.
     pub fn load_into(self, model: Classifier, name: &str) -> Result<Classifier, ZooError> {
-        let keras = crate::models().find(|spec| spec.name == name).and_then(|spec| keras_names::of(spec.family));
+        let keras =
+            crate::models().find(|spec| spec.name == name).and_then(|spec| keras_names::of(spec.family));
+        if self.format.is_keras() {
+            tracing::warn!(
+                "{}: Keras pads strided convolutions otherwise and adds 1e-3 to the variances where {name} adds 1e-5: its results differ from \
+                 Keras' until it is trained further",
+                self.path.display()
+            );
+        }
         let mut checkpoint = match keras {
             Some(keras) => self.with_keras_names(keras)?,
             None => self,

@@ -232,7 +232,9 @@ fn models() -> Vec<Fingerprint> {
 fn a_module_gets_the_weights_in_its_own_layout() {
     use burn::tensor::Tensor as Values;
     use firebrick_nn::Network as _;
-    let head = read("latest.h5").load_adapted(head(), "a head", head_name, |_, _, _, _| None, models).expect("it fits");
+    let head = read("latest.h5")
+        .load_adapted(head(), "a head", head_name, |_, _, _, _| None, models)
+        .expect("it fits");
     #[allow(deprecated)]
     let device = burn::tensor::Device::ndarray();
     let one = Values::<2>::from_floats([[0.0, 1.0, 0.0]], &device);
@@ -247,7 +249,9 @@ fn a_module_gets_the_weights_in_its_own_layout() {
 #[test]
 fn another_architecture_is_named_by_what_it_looks_like() {
     for file in ["zip.pth", "twin.safetensors", "run.pth"] {
-        let error = read(file).load_adapted(head(), "a head", head_name, |_, _, _, _| None, models).expect_err("not a head");
+        let error = read(file)
+            .load_adapted(head(), "a head", head_name, |_, _, _, _| None, models)
+            .expect_err("not a head");
         let ZooError::Mismatch { mismatch, .. } = &error else { panic!("{error}") };
         // run.pth holds the weights twice and an optimizer, so that they are not half of it.
         if file != "run.pth" {
@@ -258,8 +262,10 @@ fn another_architecture_is_named_by_what_it_looks_like() {
         assert!(error.to_string().contains("that the model does not have"), "{error}");
     }
     // What is asked for is not named again as what it looks like.
-    let error =
-        read("twin.onnx").load_adapted(head(), "twin", head_name, |_, _, _, _| None, models).expect_err("not a head").to_string();
+    let error = read("twin.onnx")
+        .load_adapted(head(), "twin", head_name, |_, _, _, _| None, models)
+        .expect_err("not a head")
+        .to_string();
     assert!(!error.contains("looks like"), "{error}");
 }
 
@@ -281,7 +287,10 @@ fn a_tensor_of_the_right_size_and_wrong_shape_is_refused() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let path = head_file(folder.path(), &[3, 5], &[5]);
     let checkpoint = Checkpoint::read(&path).expect("readable");
-    let error = checkpoint.load_adapted(head(), "a head", head_name, |_, _, _, _| None, models).expect_err("turned").to_string();
+    let error = checkpoint
+        .load_adapted(head(), "a head", head_name, |_, _, _, _| None, models)
+        .expect_err("turned")
+        .to_string();
     assert!(error.contains("head.weight: [3, 5] in the file, [5, 3] in the model"), "{error}");
     let checkpoint = Checkpoint::read(&head_file(folder.path(), &[5, 3], &[5])).expect("readable");
     checkpoint.load_adapted(head(), "a head", head_name, |_, _, _, _| None, models).expect("it fits");
@@ -297,7 +306,10 @@ fn types_that_no_weight_has_are_refused() {
     let mut checkpoint = read("latest.h5");
     let mask = Entry::new(vec![5], Dtype::Bool, || Ok(vec![0.0; 5]));
     checkpoint.tensors.insert("head.bias".to_owned(), mask);
-    let error = checkpoint.load_adapted(head(), "a head", head_name, |_, _, _, _| None, models).expect_err("a mask").to_string();
+    let error = checkpoint
+        .load_adapted(head(), "a head", head_name, |_, _, _, _| None, models)
+        .expect_err("a mask")
+        .to_string();
     assert!(error.contains("head.bias") && error.contains("bool"), "{error}");
 }
 
