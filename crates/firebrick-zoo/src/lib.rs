@@ -7,10 +7,12 @@
 //! - [`FrozenBackbone`]: a backbone that is not trained, compiled for its device
 //! - [`BertEncoder`], [`FrozenBert`]: BERT's encoder, token ids to hidden states, and its compiled form;
 //!   [`BertMaskedLm`], [`BertClassifier`] and [`BertTokenClassifier`] with a head
+//! - `SentenceEncoder`: sentences to vectors (feature `text`)
 //! - [`Gpt`]: GPT-2's and GPT-3's decoder, and texts from it by [`Sampling`]
 //! - [`Transformer`]: the encoder-decoder of "Attention Is All You Need"
 //! - [`Checkpoint`]: weights from `.pth` and `.safetensors` files, checked name by name before any is used
-//! - [`Package`]: a trained model in one safetensors file that says what it is; [`TablePackage`]: one of tables
+//! - [`Package`]: a trained model in one safetensors file that says what it is; [`TablePackage`]: one of tables;
+//!   `GptPackage`: a language model with its tokenizer (feature `text`)
 //!
 //! ```no_run
 //! use firebrick_zoo::{CreateOptions, find, load_pretrained};
@@ -32,11 +34,15 @@ mod error;
 mod frozen;
 mod frozen_bert;
 mod gpt;
+#[cfg(feature = "text")]
+mod gpt_package;
 mod imagenet;
 mod key_values;
 mod mobilenet_v2;
 mod package;
 mod sampling;
+#[cfg(feature = "text")]
+mod sentence_encoder;
 mod sequence_spec;
 mod sequence_weights;
 mod spec;
@@ -54,10 +60,16 @@ pub use error::ZooError;
 pub use frozen::FrozenBackbone;
 pub use frozen_bert::FrozenBert;
 pub use gpt::{Gpt, GptBlock, GptCache, GptConfig, Projection};
+#[cfg(feature = "text")]
+pub use gpt_package::{GptManifest, GptPackage};
 pub use imagenet::imagenet_classes;
 pub use mobilenet_v2::{InvertedResidual, MobileNetV2, MobileNetV2Config};
 pub use package::{Manifest, Package, Provenance};
 pub use sampling::{Finish, GenerateOptions, Generation, Sampling};
+#[cfg(feature = "text")]
+pub use sentence_encoder::{
+    EmbedOptions, Embeddings, SentenceEncoder, SentenceModelSpec, find_sentence_model, sentence_models,
+};
 pub use sequence_spec::{SequenceArchitecture, SequenceSpec, find_sequence, sequence_models};
 pub use spec::{Architecture, ModelSpec, WeightsSpec, find, models};
 pub use table_package::{MlpSettings, TableManifest, TablePackage};
