@@ -4,7 +4,7 @@
 //! cargo run --release --example toy_translation -p firebrick-examples [STEPS]
 //! ```
 //!
-//! `r5813` becomes `3185`, and `27+48` becomes `57`, the ones of the sum first, as one adds on paper. Accuracy is the share of pairs, never
+//! `r5813` becomes `3185`, and `27+48` becomes `570`, the ones of the sum first, as one adds on paper. Accuracy is the share of pairs, never
 //! trained on, that are translated without a mistake.
 #![allow(clippy::print_stdout, reason = "an example prints")]
 
@@ -26,7 +26,7 @@ const LONGEST: usize = 8;
 type Pair = (String, String);
 
 fn main() -> anyhow::Result<()> {
-    let steps: usize = std::env::args().nth(1).map_or(Ok(2500), |text| text.parse())?;
+    let steps: usize = std::env::args().nth(1).map_or(Ok(1200), |text| text.parse())?;
     ensure!(steps >= 5, "{steps} steps are too few, give 5 or more");
     let plain = DeviceChoice::Auto.open()?;
     let device = plain.clone().autodiff();
@@ -74,24 +74,27 @@ fn main() -> anyhow::Result<()> {
     for text in ["r90210", "r31", "19+83", "05+07"] {
         println!("{text:>7} -> {}", translate(&model, &tokenizer, &[text.to_owned()], &plain)?[0]);
     }
-    println!("accuracy: {:.3}", (accuracy[0] + accuracy[1]) / 2.0);
+    let mean = (accuracy[0] + accuracy[1]) / 2.0;
+    println!("accuracy: {mean:.3}");
+    ensure!(steps < 1000 || mean > 0.95, "{steps} steps are enough to learn both");
     Ok(())
 }
 
-/// A drawn pair: a row of digits to reverse where the number is even, a sum where it is odd. One in eight is kept to measure with.
+/// A drawn pair: a row of digits to reverse where the number is a multiple of four, else a sum, which is harder. One in eight is kept to
+/// measure with.
 fn pair(number: u64, held_out: bool) -> Pair {
     let mut draw = 0;
     loop {
         draw += 1;
         let drawn = seed_of(number, draw);
-        let (source, target) = if number.is_multiple_of(2) {
+        let (source, target) = if number.is_multiple_of(4) {
             let digits = (drawn >> 32) % 90_000 + 10_000;
             let length = 2 + drawn as usize % 4;
             let digits = digits.to_string()[..length].to_owned();
             (format!("r{digits}"), digits.chars().rev().collect())
         } else {
             let (a, b) = ((drawn >> 32) % 100, (drawn >> 16) % 100);
-            (format!("{a:02}+{b:02}"), (a + b).to_string().chars().rev().collect())
+            (format!("{a:02}+{b:02}"), format!("{:03}", a + b).chars().rev().collect())
         };
         // What a text is worth is its own: the same text is always on the same side.
         let hash = source.bytes().fold(7, |hash, byte| seed_of(hash, u64::from(byte)));
@@ -146,7 +149,7 @@ fn translate(
 
 /// The share of pairs that are translated without a mistake: reversed ones (0) or sums (1).
 fn measure(model: &Transformer, tokenizer: &Tokenizer, kind: u64, device: &Device) -> anyhow::Result<f64> {
-    let pairs: Vec<Pair> = (0..200).map(|place| pair(1_000_000_000 + 2 * place + kind, true)).collect();
+    let pairs: Vec<Pair> = (0..200).map(|place| pair(1_000_000_000 + 4 * place + kind, true)).collect();
     let (texts, expected): (Vec<String>, Vec<String>) = pairs.into_iter().unzip();
     let translated = translate(model, tokenizer, &texts, device)?;
     Ok(translated.iter().zip(&expected).filter(|(ours, right)| ours == right).count() as f64 / 200.0)

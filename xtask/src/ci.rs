@@ -27,8 +27,8 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("regularizers", &["regularizers.png", "60"]),
     ("sentence_similarity", &[]),
     ("tabular", &["60"]),
-    ("toy_translation", &["200"]),
-    ("train_gpt", &["examples/data/lighthouse.txt", "100", "gpt.safetensors"]),
+    ("toy_translation", &["1000"]),
+    ("train_gpt", &["examples/data/lighthouse.txt", "300", "gpt.safetensors"]),
     ("transfer_learning", &["builtin:fashion", "1", "32"]),
 ];
 
