@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo run --release --example train_gpt -p firebrick-examples -- [FILE.txt] [STEPS] [OUT.safetensors]
-//! firebrick generate --model OUT.safetensors --prompt "On the sixth night" --max-tokens 300 --temperature 0.7
+//! firebrick generate --model OUT.safetensors --prompt "On the seventh night" --max-tokens 300 --temperature 0.7
 //! ```
 //!
 //! Without a file it learns the story in `data/lighthouse.txt`, which was written for it. The package that it saves holds the tokenizer too.

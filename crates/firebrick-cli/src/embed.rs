@@ -81,6 +81,10 @@ struct Embedded<'a> {
 pub(crate) fn run(args: &Args) -> Result<Ended> {
     // Whatever can be wrong is found before anything is computed.
     let spec = find_sentence_model(&args.model)?;
+    if let Some(most) = args.max_tokens {
+        let positions = spec.config.positions;
+        ensure!(most as usize <= positions, "max-tokens is {most}, {} takes at most {positions}", spec.name);
+    }
     let format = args.output.as_deref().map(check_output).transpose()?;
     let sentences = sentences(args)?;
     let device = args.device.open()?;

@@ -107,7 +107,7 @@ fn sentences_become_the_vectors_of_sentence_transformers() {
     sandbox
         .run(&format!("{embed} --when-too-long refuse"))
         .refused(&["One sentence after", "392 tokens, at most 256"]);
-    sandbox.run(&format!("{embed} --max-tokens 513")).refused(&["513 tokens", "512"]);
+    sandbox.run(&format!("{embed} --max-tokens 513")).refused(&["max-tokens is 513", "at most 512"]);
     sandbox.run(&format!("{embed} --max-tokens 2")).refused(&["at most 2 tokens", "at least 3"]);
     sandbox.run(&format!("{embed} --max-tokens 512 --when-too-long refuse --output whole.npy")).succeeded();
 }
