@@ -22,9 +22,13 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("augment_preview", &[]),
     ("cross_validation", &["5", "1", "10"]),
     ("custom_model", &["ndarray", "1", "320"]),
+    ("image_search", &["builtin:fashion", "200", "40"]),
     ("mlp_from_scratch", &["100"]),
     ("regularizers", &["regularizers.png", "60"]),
+    ("sentence_similarity", &[]),
     ("tabular", &["60"]),
+    ("toy_translation", &["1000"]),
+    ("train_gpt", &["examples/data/lighthouse.txt", "300", "gpt.safetensors"]),
     ("transfer_learning", &["builtin:fashion", "1", "32"]),
 ];
 

@@ -1,11 +1,15 @@
-//! The binary `firebrick`: train, lr-find, eval, predict, summary, models, augment, bench.
+//! The binary `firebrick`: train, lr-find, eval, predict, summary, models, augment, embed, generate, bench.
 
 mod augment;
 mod bench;
 mod choices;
 mod config;
+#[cfg(feature = "text")]
+mod embed;
 mod eval;
 mod folds;
+#[cfg(feature = "text")]
+mod generate;
 mod interrupt;
 mod lr_find;
 mod models;
@@ -50,6 +54,12 @@ enum Command {
     Models,
     /// Show what an augmentation does to images.
     Augment(augment::Args),
+    /// Make vectors of sentences, near each other where the meaning is.
+    #[cfg(feature = "text")]
+    Embed(embed::Args),
+    /// Continue a text with a language model.
+    #[cfg(feature = "text")]
+    Generate(generate::Args),
     /// Measure how fast a model runs here, and how much memory it takes.
     Bench(bench::Args),
 }
@@ -83,6 +93,10 @@ fn main() -> ExitCode {
         Command::Summary(args) => summary::run(&args),
         Command::Models => models::run(),
         Command::Augment(args) => augment::run(&args),
+        #[cfg(feature = "text")]
+        Command::Embed(args) => embed::run(&args),
+        #[cfg(feature = "text")]
+        Command::Generate(args) => generate::run(&args),
         Command::Bench(args) => bench::run(&args),
     };
     match ended {

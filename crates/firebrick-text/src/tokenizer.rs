@@ -202,7 +202,9 @@ impl std::fmt::Debug for Tokenizer {
     }
 }
 
-/// Whether every token is one character.
+/// Whether every token but the special ones is one character.
 fn is_of_characters(inner: &tokenizers::Tokenizer) -> bool {
-    inner.get_vocab(false).keys().all(|token| token.chars().count() == 1)
+    let added = inner.get_added_vocabulary().get_vocab();
+    let tokens = inner.get_vocab(false);
+    tokens.keys().filter(|token| !added.contains_key(*token)).all(|token| token.chars().count() == 1)
 }

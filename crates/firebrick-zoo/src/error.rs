@@ -161,6 +161,33 @@ pub enum ZooError {
         /// What is wrong.
         reason: String,
     },
+    /// A name that no sentence encoder of the zoo has.
+    #[error("unknown sentence encoder `{name}`{nearest} There is: {known}")]
+    UnknownSentenceModel {
+        /// What was asked for.
+        name: String,
+        /// `, did you mean ...?`, or a full stop.
+        nearest: String,
+        /// All names.
+        known: String,
+    },
+    /// A tokenizer of another model.
+    #[error(
+        "{}: this tokenizer has ids up to {}, the model knows those below {vocabulary}; give the tokenizer that was published with the weights",
+        path.display(), tokens.saturating_sub(1)
+    )]
+    TokenizerTooLarge {
+        /// The tokenizer's file.
+        path: PathBuf,
+        /// One more than its largest id.
+        tokens: usize,
+        /// Ids that the model knows.
+        vocabulary: usize,
+    },
+    /// A tokenizer, or a text for it.
+    #[cfg(feature = "text")]
+    #[error(transparent)]
+    Text(#[from] firebrick_text::TextError),
     /// A setting of a model or of sampling outside its range.
     #[error(transparent)]
     Setting(#[from] firebrick_nn::LayerError),

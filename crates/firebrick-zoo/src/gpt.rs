@@ -12,7 +12,7 @@ use burn::tensor::{Device, Int, Tensor};
 use firebrick_autodiff::linear;
 use firebrick_nn::loss::token_cross_entropy;
 use firebrick_nn::{Activation, Initializer, LayerError, seed_of};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::key_values::KeyValues;
 use crate::token_attention::{attend, later, normed};
@@ -20,7 +20,7 @@ use crate::token_ids::TokenLimits;
 use crate::{Checkpoint, ZooError};
 
 /// Settings of a [`Gpt`].
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GptConfig {
     /// Rows of the token embeddings.
     pub vocabulary: usize,

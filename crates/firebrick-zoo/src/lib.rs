@@ -8,13 +8,13 @@
 //! - [`FrozenBackbone`]: a backbone that is not trained, compiled for its device
 //! - [`BertEncoder`], [`FrozenBert`]: BERT's encoder, token ids to hidden states, and its compiled form;
 //!   [`BertMaskedLm`], [`BertClassifier`] and [`BertTokenClassifier`] with a head
+//! - `SentenceEncoder`: sentences to vectors (feature `text`)
 //! - [`Gpt`]: GPT-2's and GPT-3's decoder, and texts from it by [`Sampling`]
 //! - [`Transformer`]: the encoder-decoder of "Attention Is All You Need"
-//! - [`Checkpoint`]: weights from `.pth` and `.safetensors` files, checked name by name before any is used
-//! - [`BertEncoder`], [`FrozenBert`]: BERT's encoder, token ids to hidden states, and its compiled form
 //! - [`Checkpoint`]: weights from PyTorch, safetensors, Keras, TensorFlow.js and ONNX files, checked name by name before any is
 //!   used; [`write_safetensors`]: weights as PyTorch loads them
-//! - [`Package`]: a trained model in one safetensors file that says what it is; [`TablePackage`]: one of tables
+//! - [`Package`]: a trained model in one safetensors file that says what it is; [`TablePackage`]: one of tables;
+//!   `GptPackage`: a language model with its tokenizer (feature `text`)
 //!
 //! ```no_run
 //! use firebrick_zoo::{CreateOptions, find, load_pretrained};
@@ -38,11 +38,15 @@ mod classifier;
 mod error;
 mod frozen_bert;
 mod gpt;
+#[cfg(feature = "text")]
+mod gpt_package;
 pub mod graph;
 mod imagenet;
 mod key_values;
 mod package;
 mod sampling;
+#[cfg(feature = "text")]
+mod sentence_encoder;
 mod sequence_spec;
 mod sequence_weights;
 mod spec;
@@ -66,9 +70,15 @@ pub use classifier::{Classifier, CreateOptions, create};
 pub use error::ZooError;
 pub use frozen_bert::FrozenBert;
 pub use gpt::{Gpt, GptBlock, GptCache, GptConfig, Projection};
+#[cfg(feature = "text")]
+pub use gpt_package::{GptManifest, GptPackage};
 pub use imagenet::imagenet_classes;
 pub use package::{Manifest, Package, Provenance};
 pub use sampling::{Finish, GenerateOptions, Generation, Sampling};
+#[cfg(feature = "text")]
+pub use sentence_encoder::{
+    EmbedOptions, Embeddings, SentenceEncoder, SentenceModelSpec, find_sentence_model, sentence_models,
+};
 pub use sequence_spec::{SequenceArchitecture, SequenceSpec, find_sequence, sequence_models};
 pub use spec::{Alias, Build, BuildOptions, ModelSpec, WeightsSpec, find, models};
 pub use table_package::{MlpSettings, TableManifest, TablePackage};

@@ -194,6 +194,10 @@ fn read_manifest(path: &Path) -> Result<Manifest, ZooError> {
     if crate::table_package::is_of_a_table(&metadata) {
         return Err(foreign("it is a model of tables, whose data is a CSV file, not images".to_owned()));
     }
+    #[cfg(feature = "text")]
+    if crate::gpt_package::is_of_a_gpt(&metadata) {
+        return Err(foreign("it is a language model, which `firebrick generate` uses".to_owned()));
+    }
     let manifest: Manifest = serde_json::from_str(&metadata)
         .map_err(|error| foreign(format!("its metadata is not a model package's ({error})")))?;
     if manifest.format > FORMAT {
