@@ -18,6 +18,8 @@ use crate::{AttentionPool, Checkpoint, Classifier, CreateOptions, ZooError, crea
 const KEY: &str = "firebrick";
 /// Of the manifest; a reader refuses a newer one.
 pub(crate) const FORMAT: u32 = 1;
+/// No network here was trained on images with longer sides.
+const MOST_PIXELS: u32 = 4096;
 /// No honest header is longer than this, bytes.
 const MAX_HEADER: u64 = 100 << 20;
 
@@ -221,6 +223,14 @@ fn read_manifest(path: &Path) -> Result<Manifest, ZooError> {
     }
     if !(0.0..1.0).contains(&manifest.dropout) {
         return Err(foreign(format!("its metadata names a dropout of {}", manifest.dropout)));
+    }
+    manifest.preprocess.validate().map_err(|error| foreign(format!("its metadata: {error}")))?;
+    // Positions are made for every patch.
+    if manifest.preprocess.input_size.iter().any(|side| *side > MOST_PIXELS) {
+        let size = manifest.preprocess.input_size;
+        return Err(foreign(format!(
+            "its metadata names inputs of {size:?} pixels, more than {MOST_PIXELS}"
+        )));
     }
     Ok(manifest)
 }
