@@ -92,35 +92,6 @@ fn a_displacement_is_torchvisions() {
 }
 
 #[test]
-fn a_jpeg_is_pillows_but_for_single_levels() {
-    #[derive(Deserialize)]
-    struct Jpegs {
-        made_by: String,
-        size: [u32; 2],
-        levels: String,
-        cases: Vec<Stored>,
-    }
-    #[derive(Deserialize)]
-    struct Stored {
-        quality: u8,
-        levels: String,
-    }
-    let golden: Jpegs =
-        serde_json::from_str(include_str!("../../tests/goldens/pil_jpeg.json")).expect("valid JSON");
-    let original = image(golden.size, &golden.levels);
-    let mean = |a: &RgbImage, b: &RgbImage| {
-        a.iter().zip(b.iter()).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>() / a.len() as f64
-    };
-    for Stored { quality, levels } in &golden.cases {
-        let expected = image(golden.size, levels);
-        let actual = Op::Jpeg { quality: *quality }.apply(&original);
-        let (off, lost) = (mean(&actual, &expected), mean(&actual, &original));
-        println!("Jpeg {quality:3}: {off:.2} levels in the mean, {} at most", difference(&actual, &expected));
-        assert!(off < 0.5, "quality {quality}: {off} levels, {lost} from the original ({})", golden.made_by);
-    }
-}
-
-#[test]
 fn noise_has_its_deviation_and_its_share() {
     let grey = RgbImage::from_pixel(200, 150, image::Rgb([128; 3]));
     let noisy = Op::GaussianNoise { sigma: 0.1, seed: 3 }.apply(&grey);
