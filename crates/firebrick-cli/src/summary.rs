@@ -35,7 +35,9 @@ pub(crate) fn run(args: &Args) -> Result<Ended> {
     let open = open(&args.model, Some(&Weights::None), &device)?;
     let rows = open.model.summarize(open.preprocess.input_size)?;
     let [height, width] = open.preprocess.input_size;
-    let title = format!("{}, input 3x{height}x{width}", open.name);
+    let stages = open.model.backbone.graph().stages().iter().map(|stage| stage.name.as_str());
+    let stages = stages.collect::<Vec<_>>().join(", ");
+    let title = format!("{}, input 3x{height}x{width}; stages, as --freeze takes them: {stages}", open.name);
     let is_trained = |row: &LayerSummary| !open.frozen_backbone || !row.name.starts_with("backbone.");
     print(&title, &rows, is_trained, "image")
 }
