@@ -479,7 +479,6 @@ mod tests {
             ("hidden = 0", "hidden"),
             ("optimizer = 'adan'", "adan"),
             ("input-size = 100000", "input-size"),
-            ("freeze = 'head'", "freeze"),
             ("hidden = -1", "negative"),
             ("hidden = 'wide'", "wide"),
             ("[augment]\nrotation_rnage = 40", "rotation_rnage"),
