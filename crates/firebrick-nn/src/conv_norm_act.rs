@@ -203,6 +203,10 @@ pub struct ConvNormAct {
 
 /// What is added before the last activation of a chain of [`ConvNormAct`]s.
 #[derive(Clone, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it lives for one call; how large a tensor's handle is depends on the backends"
+)]
 pub enum Residual {
     /// Nothing.
     None,
