@@ -2,17 +2,22 @@
 
 import math
 
+import timm
 import torch
+import torchvision
 from torch import nn
-from torchvision.models import mobilenet_v2 as torchvision_mobilenet_v2
 
 SIDE = 224
 
 
-def mobilenet_v2():
-    """torchvision's MobileNetV2 1.0 with 1,000 classes. No dropout: Firebrick's has none by default."""
+def classifier(name):
+    """A network of torchvision, or of timm if that has none of the name, with 1,000 classes. No dropout: Firebrick's have none by default."""
     torch.manual_seed(0)
-    return torchvision_mobilenet_v2(weights=None, dropout=0.0)
+    if name == "mobilenet_v2":
+        return torchvision.models.mobilenet_v2(weights=None, dropout=0.0)
+    if name in torchvision.models.list_models():
+        return torchvision.models.get_model(name, weights=None)
+    return timm.create_model(name, pretrained=False)
 
 
 class Attention(nn.Module):
@@ -52,6 +57,21 @@ class EncoderLayer(nn.Module):
     def forward(self, x):
         x = self.attention_norm(x + self.attention(x))
         return self.norm(x + self.contract(nn.functional.gelu(self.expand(x))))
+
+
+class BertClassifier(nn.Module):
+    """The encoder with ten classes on its pooled first token, without dropout."""
+
+    CLASSES = 10
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = BertEncoder()
+        self.classes = nn.Linear(BertEncoder.WIDTH, self.CLASSES)
+
+    def forward(self, ids):
+        _, pooled = self.encoder(ids)
+        return self.classes(pooled)
 
 
 class BertEncoder(nn.Module):

@@ -1,4 +1,4 @@
-"""ONNX Runtime: MobileNetV2 and BERT's encoder, exported from PyTorch, every graph optimisation on. See worker.py."""
+"""ONNX Runtime: image classifiers and BERT's encoder, exported from PyTorch, every graph optimisation on. See worker.py."""
 
 import worker
 
@@ -8,7 +8,7 @@ import tempfile
 import onnxruntime
 import torch
 
-from networks import BertEncoder, export, images, mobilenet_v2, tokens
+from networks import BertEncoder, classifier, export, images, tokens
 
 torch.set_num_threads(worker.THREADS)
 
@@ -29,11 +29,11 @@ def runner(path, example):
     return lambda: opened.run(None, inputs)
 
 
-def infer(batch):
+def infer(batch, network="mobilenet_v2"):
     x = images(batch)
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "network.onnx")
-        export(mobilenet_v2(), x, path)
+        export(classifier(network), x, path)
         return runner(path, x)
 
 

@@ -1,18 +1,18 @@
-"""OpenVINO: MobileNetV2 inference in f32, converted from PyTorch. See worker.py."""
+"""OpenVINO: inference of image classifiers in f32, converted from PyTorch. See worker.py."""
 
 import worker
 
 import openvino
 import torch
 
-from networks import images, mobilenet_v2
+from networks import classifier, images
 
 torch.set_num_threads(worker.THREADS)
 
 
-def infer(batch):
+def infer(batch, network="mobilenet_v2"):
     x = images(batch)
-    model = openvino.convert_model(mobilenet_v2().eval(), example_input=x, input=list(x.shape))
+    model = openvino.convert_model(classifier(network).eval(), example_input=x, input=list(x.shape))
     config = {
         "INFERENCE_NUM_THREADS": worker.THREADS,
         "NUM_STREAMS": 1,

@@ -1,12 +1,13 @@
-"""PyTorch: MobileNetV2 inference and training steps in channels_last, and BERT's encoder. See worker.py."""
+"""PyTorch: inference and training steps of image classifiers in channels_last, and of BERT's encoder. See worker.py."""
 
 import worker
 
+import timm
 import torch
 import torchvision
 from torch import nn
 
-from networks import BertEncoder, images, mobilenet_v2, tokens
+from networks import BertClassifier, BertEncoder, classifier, images, tokens
 
 torch.set_num_threads(worker.THREADS)
 
@@ -18,32 +19,35 @@ def traced(network, example):
         return torch.jit.optimize_for_inference(frozen)
 
 
-def infer(batch):
+def infer(batch, network="mobilenet_v2"):
     x = images(batch).to(memory_format=torch.channels_last)
-    network = traced(mobilenet_v2().to(memory_format=torch.channels_last), x)
+    net = traced(classifier(network).to(memory_format=torch.channels_last), x)
 
     def run():
         with torch.inference_mode():
-            network(x)
+            net(x)
 
     return run
 
 
-def train(batch):
+def steps(net, x, labels):
     """Forward, cross-entropy, backward, Adam with its fused update."""
-    x = images(batch).to(memory_format=torch.channels_last)
-    labels = torch.arange(batch) % 1000
-    network = mobilenet_v2().to(memory_format=torch.channels_last).train()
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True)
 
     def run():
         optimizer.zero_grad(set_to_none=True)
-        loss = nn.functional.cross_entropy(network(x), labels)
+        loss = nn.functional.cross_entropy(net(x), labels)
         loss.backward()
         optimizer.step()
         loss.item()
 
     return run
+
+
+def train(batch, network="mobilenet_v2"):
+    x = images(batch).to(memory_format=torch.channels_last)
+    net = classifier(network).to(memory_format=torch.channels_last).train()
+    return steps(net, x, torch.arange(batch) % 1000)
 
 
 def encode(batch, length):
@@ -57,8 +61,16 @@ def encode(batch, length):
     return run
 
 
+def train_encoder(batch, length):
+    return steps(BertClassifier().train(), tokens(batch, length), torch.arange(batch) % BertClassifier.CLASSES)
+
+
 worker.serve(
     "PyTorch",
-    {"torch": torch.__version__.split("+")[0], "torchvision": torchvision.__version__.split("+")[0]},
-    {"infer": infer, "train": train, "encode": encode},
+    {
+        "torch": torch.__version__.split("+")[0],
+        "torchvision": torchvision.__version__.split("+")[0],
+        "timm": timm.__version__,
+    },
+    {"infer": infer, "train": train, "encode": encode, "train_encoder": train_encoder},
 )

@@ -49,7 +49,7 @@ pub(crate) struct Args {
     /// Length of bert_encoder's sequences
     #[arg(long, default_value_t = 128, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=encoder::POSITIONS as i64))]
     tokens: u32,
-    /// Device: auto takes a GPU if there is one; the pipeline and bert_encoder run on the CPU, without tensors
+    /// Device: auto takes a GPU if there is one; the pipeline and bert_encoder's inference run on the CPU, without tensors
     #[arg(long, default_value_t = DeviceChoice::Auto, value_name = "auto|ndarray|flex|wgpu")]
     device: DeviceChoice,
     /// Batches that are timed, after one that is not
@@ -94,8 +94,8 @@ impl Subject {
         }
         let mode = args.mode;
         ensure!(
-            mode == Mode::Infer,
-            "mode is {mode}, but {} can only infer; leave --mode away",
+            matches!(mode, Mode::Infer | Mode::Train),
+            "mode is {mode}, but {} can only infer or train",
             encoder::NAME
         );
         ensure!(
@@ -151,7 +151,7 @@ fn measure(args: &Args, subject: Subject) -> Result<Report> {
     let device = args.device.open()?;
     let name = match (subject, args.mode) {
         // No tensor takes part.
-        (Subject::Encoder, _) | (_, Mode::Pipeline) => "cpu".to_owned(),
+        (Subject::Encoder, Mode::Infer) | (_, Mode::Pipeline) => "cpu".to_owned(),
         _ => device_name(args.device, &device),
     };
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -163,7 +163,10 @@ fn measure(args: &Args, subject: Subject) -> Result<Report> {
     bar.set_prefix(format!("{} {}", args.model, args.mode));
     let batch = args.batch_size as usize;
     let measured = match subject {
-        Subject::Encoder => encoder::infer(batch, args.tokens as usize, runs, &bar),
+        Subject::Encoder => match args.mode {
+            Mode::Train => encoder::train(batch, args.tokens as usize, runs, &device, &bar),
+            _ => encoder::infer(batch, args.tokens as usize, runs, &bar),
+        },
         Subject::Images(spec) => {
             let job = Job { spec, batch, side: args.image_size, runs, device, bar: bar.clone() };
             match args.mode {

@@ -129,7 +129,7 @@ fn what_cannot_be_measured_is_refused() {
         ("--device gpu", &["gpu", "wgpu"]),
         ("--batch-size 65536 --image-size 4096", &["65536 images of 4096x4096", "GiB", "--batch-size"]),
         ("--batch-size 10000 --image-size 200 --sweep", &["10000 images of 320x320", "GiB"]),
-        ("--model bert_encoder --mode train", &["mode is train", "bert_encoder can only infer"]),
+        ("--model bert_encoder --mode frozen", &["mode is frozen", "bert_encoder can only infer or train"]),
         ("--model bert_encoder --sweep", &["--sweep", "--tokens"]),
         ("--model bert_encoder --tokens 513", &["--tokens", "513", "1..=512"]),
         ("--sweep --save-photo a.jpg", &["--sweep", "--save-photo"]),

@@ -1,12 +1,17 @@
-//! A BERT encoder of 22.7 million parameters, compiled: 6 layers, 384 wide, 12 heads, as all-MiniLM-L6 has.
+//! A BERT encoder of 22.7 million parameters: 6 layers, 384 wide, 12 heads, as all-MiniLM-L6 has. Compiled to infer, a module to train.
 
 use std::time::Instant;
 
 use anyhow::Result;
+use firebrick::burn::optim::GradientsParams;
+use firebrick::burn::tensor::{Device, Int, Tensor, TensorData};
 use firebrick::kernels::{
     Activation, AttentionParams, EmbeddingParams, EncoderBatch, EncoderConfig, EncoderInput,
     EncoderLayerParams, EncoderPlan, EncoderPlanBuilder, KeyMask, LayerNormParams, LinearParams, NormOrder,
 };
+use firebrick::nn::loss::cross_entropy;
+use firebrick::optim::{OptimizerConfig, RateConfig, StepConfig, Stepper};
+use firebrick::zoo::BertConfig;
 use indicatif::ProgressBar;
 
 use super::{Measured, pixels};
@@ -25,7 +30,7 @@ pub(super) const POSITIONS: usize = 512;
 /// Batches of token ids `[batch, tokens]`, none masked, to hidden states `[batch, tokens, 384]`.
 pub(super) fn infer(batch: usize, tokens: usize, runs: usize, bar: &ProgressBar) -> Result<Measured> {
     let plan = plan()?;
-    let ids: Vec<i64> = (0..batch * tokens).map(|index| (index * 7919 % VOCABULARY) as i64).collect();
+    let ids = ids(batch, tokens);
     let input = EncoderBatch {
         input: EncoderInput::Tokens { ids: &ids, types: None },
         batch,
@@ -48,6 +53,52 @@ pub(super) fn infer(batch: usize, tokens: usize, runs: usize, bar: &ProgressBar)
         flop: Some(2.0 * plan.multiply_adds(tokens) as f64),
         times,
     })
+}
+
+/// Of the head that is trained.
+const CLASSES: usize = 10;
+
+/// Steps that train the encoder and a head of ten classes: forward, cross-entropy, backward, Keras' Adam. No dropout.
+pub(super) fn train(
+    batch: usize,
+    tokens: usize,
+    runs: usize,
+    device: &Device,
+    bar: &ProgressBar,
+) -> Result<Measured> {
+    let multiply_adds = plan()?.multiply_adds(tokens);
+    let device = device.clone().autodiff();
+    let config = BertConfig { dropout: 0.0, ..BertConfig::MINI_LM_L6 };
+    let mut model = config.init_classifier(CLASSES, 0, &device)?;
+    let rate = RateConfig::default().init(1e-3, runs + 1)?;
+    let mut stepper = Stepper::new(OptimizerConfig::adam_keras().init()?, rate, &StepConfig::default(), 1)?;
+    let ids = Tensor::<2, Int>::from_data(TensorData::new(ids(batch, tokens), [batch, tokens]), &device);
+    let labels: Vec<i64> = (0..batch).map(|index| (index % CLASSES) as i64).collect();
+    let labels = Tensor::<1, Int>::from_data(labels.as_slice(), &device);
+    let mut times = Vec::with_capacity(runs);
+    for run in 0..=runs {
+        let started = Instant::now();
+        let logits = model.forward(ids.clone(), None, None);
+        let loss = cross_entropy(logits, labels.clone());
+        let gradients = GradientsParams::from_grads(loss.backward(), &model);
+        model = stepper.add(model, gradients, batch);
+        std::hint::black_box(loss.into_scalar::<f32>());
+        let time = started.elapsed();
+        if run > 0 {
+            times.push(time);
+        }
+        bar.inc(1);
+    }
+    Ok(Measured {
+        shapes: [("input", vec![batch, tokens]), ("output", vec![batch, CLASSES])],
+        flop: Some(3.0 * 2.0 * multiply_adds as f64),
+        times,
+    })
+}
+
+/// Ids `[batch, tokens]`, every one a word.
+fn ids(batch: usize, tokens: usize) -> Vec<i64> {
+    (0..batch * tokens).map(|index| (index * 7919 % VOCABULARY) as i64).collect()
 }
 
 /// A linear layer that owns its weights, of a scale that keeps values as large as they were.
