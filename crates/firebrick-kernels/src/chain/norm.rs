@@ -342,8 +342,8 @@ impl NormGradient {
                     // SAFETY: the slice is one vector long.
                     unsafe { simd.load(values.as_ptr()) }
                 };
-                let [of_gradient, of_y, constant] =
-                    [&self.of_gradient, &self.of_y, &self.constant].map(|v| at(v));
+                let (of_gradient, of_y) = (at(&self.of_gradient), at(&self.of_y));
+                let constant = at(&self.constant);
                 let pairs = gradient.chunks_exact(S::LANES).zip(y.chunks_exact(S::LANES));
                 for ((gradient, y), dy) in pairs.zip(dy.chunks_exact_mut(S::LANES)) {
                     // SAFETY: the chunks are one vector long.

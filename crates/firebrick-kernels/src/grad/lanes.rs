@@ -47,7 +47,12 @@ pub(crate) fn write_part<S: Simd>(simd: S, to: &mut [f32], value: S::Vector) {
 /// The sum of a vector's lanes, in halves: each lane with the one half a vector further.
 #[inline(always)]
 pub(crate) fn sum<S: Simd>(simd: S, value: S::Vector) -> f32 {
-    halves(simd, value, |a, b| a + b)
+    halves(
+        simd,
+        value,
+        #[inline(always)]
+        |a, b| a + b,
+    )
 }
 
 /// The largest of a vector's lanes, none of which is NaN.
@@ -85,11 +90,17 @@ pub(crate) fn map<S: Simd, const N: usize>(
     assert!(inputs.iter().all(|input| input.len() == length));
     let whole = length - length % S::LANES;
     for at in (0..whole).step_by(S::LANES) {
-        let values = from_fn(|input| read(simd, &inputs[input][at..at + S::LANES]));
+        let values = from_fn(
+            #[inline(always)]
+            |input| read(simd, &inputs[input][at..at + S::LANES]),
+        );
         write(simd, &mut output[at..at + S::LANES], of(values));
     }
     if whole < length {
-        let values = from_fn(|input| read_part(simd, &inputs[input][whole..], 0.0));
+        let values = from_fn(
+            #[inline(always)]
+            |input| read_part(simd, &inputs[input][whole..], 0.0),
+        );
         write_part(simd, &mut output[whole..], of(values));
     }
 }
@@ -109,12 +120,18 @@ pub(crate) fn update<S: Simd, const N: usize>(
     assert!(inputs.iter().all(|input| input.len() == length));
     let whole = length - length % S::LANES;
     for at in (0..whole).step_by(S::LANES) {
-        let values = from_fn(|input| read(simd, &inputs[input][at..at + S::LANES]));
+        let values = from_fn(
+            #[inline(always)]
+            |input| read(simd, &inputs[input][at..at + S::LANES]),
+        );
         let sum = &mut sums[at..at + S::LANES];
         write(simd, sum, of(values, read(simd, sum)));
     }
     if whole < length {
-        let values = from_fn(|input| read_part(simd, &inputs[input][whole..], 0.0));
+        let values = from_fn(
+            #[inline(always)]
+            |input| read_part(simd, &inputs[input][whole..], 0.0),
+        );
         let sum = &mut sums[whole..];
         write_part(simd, sum, of(values, read_part(simd, sum, 0.0)));
     }
@@ -132,9 +149,17 @@ pub(crate) fn sums<S: Simd, const N: usize, const K: usize>(
     rest: [f32; N],
     of: impl Fn([S::Vector; N]) -> [S::Vector; K],
 ) -> [f32; K] {
-    let join = |a: [S::Vector; K], b: [S::Vector; K]| from_fn(|k| simd.add(a[k], b[k]));
+    let join = |a: [S::Vector; K], b: [S::Vector; K]| {
+        from_fn(
+            #[inline(always)]
+            |k| simd.add(a[k], b[k]),
+        )
+    };
     let totals = fold(simd, inputs, rest, [simd.splat(0.0); K], of, join);
-    from_fn(|k| sum(simd, totals[k]))
+    from_fn(
+        #[inline(always)]
+        |k| sum(simd, totals[k]),
+    )
 }
 
 /// The largest element, [`f32::NEG_INFINITY`] of nothing. A NaN anywhere may or may not be seen.
@@ -142,7 +167,15 @@ pub(crate) fn sums<S: Simd, const N: usize, const K: usize>(
 pub(crate) fn largest<S: Simd>(simd: S, values: &[f32]) -> f32 {
     let none = simd.splat(f32::NEG_INFINITY);
     let join = |a: [S::Vector; 1], b: [S::Vector; 1]| [simd.at_least(a[0], b[0])];
-    let totals = fold(simd, [values], [f32::NEG_INFINITY], [none], |values| values, join);
+    let totals = fold(
+        simd,
+        [values],
+        [f32::NEG_INFINITY],
+        [none],
+        #[inline(always)]
+        |values| values,
+        join,
+    );
     max(simd, totals[0])
 }
 
@@ -164,17 +197,26 @@ fn fold<S: Simd, const N: usize, const K: usize>(
     for at in (0..strided).step_by(stride) {
         for (index, total) in totals.iter_mut().enumerate() {
             let at = at + index * S::LANES;
-            let values = from_fn(|input| read(simd, &inputs[input][at..at + S::LANES]));
+            let values = from_fn(
+                #[inline(always)]
+                |input| read(simd, &inputs[input][at..at + S::LANES]),
+            );
             *total = join(*total, of(values));
         }
     }
     let whole = length - length % S::LANES;
     for at in (strided..whole).step_by(S::LANES) {
-        let values = from_fn(|input| read(simd, &inputs[input][at..at + S::LANES]));
+        let values = from_fn(
+            #[inline(always)]
+            |input| read(simd, &inputs[input][at..at + S::LANES]),
+        );
         totals[0] = join(totals[0], of(values));
     }
     if whole < length {
-        let values = from_fn(|input| read_part(simd, &inputs[input][whole..], rest[input]));
+        let values = from_fn(
+            #[inline(always)]
+            |input| read_part(simd, &inputs[input][whole..], rest[input]),
+        );
         totals[1] = join(totals[1], of(values));
     }
     let [a, b, c, d] = totals;

@@ -51,6 +51,12 @@ pub fn layer_norm_backward(
     level.run(Backward { grad, x, gamma, mean, rstd })
 }
 
+/// `(x - mean) * rstd`.
+#[inline(always)]
+fn normal<S: Simd>(simd: S, x: S::Vector, minus_mean: S::Vector, rstd: S::Vector) -> S::Vector {
+    simd.mul(simd.add(x, minus_mean), rstd)
+}
+
 fn check(x: &[f32], gamma: &[f32]) -> usize {
     let length = gamma.len();
     assert!(
@@ -100,19 +106,35 @@ impl Forward<'_> {
     #[inline(always)]
     fn row<S: Simd>(&self, simd: S, x: &[f32], output: &mut [f32]) -> (f32, f32) {
         let length = x.len() as f32;
-        let [sum] = lanes::sums(simd, [x], [0.0], |x| x);
+        let [sum] = lanes::sums(
+            simd,
+            [x],
+            [0.0],
+            #[inline(always)]
+            |x| x,
+        );
         let mean = sum / length;
         // A second pass over the row, which is in the cache: the difference of large numbers would lose the variance.
         let minus_mean = simd.splat(-mean);
-        let [squares] = lanes::sums(simd, [x], [mean], |[x]| {
-            let centred = simd.add(x, minus_mean);
-            [simd.mul(centred, centred)]
-        });
+        let [squares] = lanes::sums(
+            simd,
+            [x],
+            [mean],
+            #[inline(always)]
+            |[x]| {
+                let centred = simd.add(x, minus_mean);
+                [simd.mul(centred, centred)]
+            },
+        );
         let rstd = 1.0 / (squares / length + self.epsilon).sqrt();
         let scale = simd.splat(rstd);
-        lanes::map(simd, [x, self.gamma, self.beta], output, |[x, gamma, beta]| {
-            simd.mul_add(simd.mul(simd.add(x, minus_mean), scale), gamma, beta)
-        });
+        lanes::map(
+            simd,
+            [x, self.gamma, self.beta],
+            output,
+            #[inline(always)]
+            |[x, gamma, beta]| simd.mul_add(simd.mul(simd.add(x, minus_mean), scale), gamma, beta),
+        );
         (mean, rstd)
     }
 }
@@ -169,19 +191,42 @@ impl Backward<'_> {
         let at = row * length..(row + 1) * length;
         let (grad, x) = (&self.grad[at.clone()], &self.x[at]);
         let (minus_mean, rstd) = (simd.splat(-self.mean[row]), simd.splat(self.rstd[row]));
-        let normal = |x| simd.mul(simd.add(x, minus_mean), rstd);
-        let [sum, product] = lanes::sums(simd, [grad, x, self.gamma], [0.0; 3], |[grad, x, gamma]| {
-            let g = simd.mul(grad, gamma);
-            [g, simd.mul(g, normal(x))]
-        });
+        let [sum, product] = lanes::sums(
+            simd,
+            [grad, x, self.gamma],
+            [0.0; 3],
+            #[inline(always)]
+            |[grad, x, gamma]| {
+                let g = simd.mul(grad, gamma);
+                [g, simd.mul(g, normal(simd, x, minus_mean, rstd))]
+            },
+        );
         let minus_sum = simd.splat(-sum / length as f32);
         let minus_product = simd.splat(-product / length as f32);
-        lanes::map(simd, [grad, x, self.gamma], input, |[grad, x, gamma]| {
-            let g = simd.mul_add(grad, gamma, minus_sum);
-            simd.mul(rstd, simd.mul_add(normal(x), minus_product, g))
-        });
-        lanes::update(simd, [grad, x], gamma, |[grad, x], sum| simd.mul_add(grad, normal(x), sum));
-        lanes::update(simd, [grad], beta, |[grad], sum| simd.add(grad, sum));
+        lanes::map(
+            simd,
+            [grad, x, self.gamma],
+            input,
+            #[inline(always)]
+            |[grad, x, gamma]| {
+                let g = simd.mul_add(grad, gamma, minus_sum);
+                simd.mul(rstd, simd.mul_add(normal(simd, x, minus_mean, rstd), minus_product, g))
+            },
+        );
+        lanes::update(
+            simd,
+            [grad, x],
+            gamma,
+            #[inline(always)]
+            |[grad, x], sum| simd.mul_add(grad, normal(simd, x, minus_mean, rstd), sum),
+        );
+        lanes::update(
+            simd,
+            [grad],
+            beta,
+            #[inline(always)]
+            |[grad], sum| simd.add(grad, sum),
+        );
     }
 }
 

@@ -129,7 +129,15 @@ impl Work for Forward<'_> {
         result.par_chunks(block).zip(output.par_chunks_mut(block)).for_each(|(before, output)| {
             simd.vectorize(
                 #[inline(always)]
-                || lanes::map(simd, [before], output, |[x]| curve.apply(simd, x)),
+                || {
+                    lanes::map(
+                        simd,
+                        [before],
+                        output,
+                        #[inline(always)]
+                        |[x]| curve.apply(simd, x),
+                    )
+                },
             );
         });
         Linear { output, before: Some(result) }
@@ -189,11 +197,23 @@ impl Backward<'_> {
                 #[inline(always)]
                 || match finish.curve {
                     Some(curve) => {
-                        lanes::map(simd, [grad, at], before, |[g, x]| simd.mul(g, curve.derivative(simd, x)));
+                        lanes::map(
+                            simd,
+                            [grad, at],
+                            before,
+                            #[inline(always)]
+                            |[g, x]| simd.mul(g, curve.derivative(simd, x)),
+                        );
                     }
                     None => {
                         let (low, high) = (simd.splat(finish.lowest), simd.splat(finish.highest));
-                        lanes::map(simd, [grad, at], before, |[g, y]| simd.between(low, y, high, g));
+                        lanes::map(
+                            simd,
+                            [grad, at],
+                            before,
+                            #[inline(always)]
+                            |[g, y]| simd.between(low, y, high, g),
+                        );
                     }
                 },
             );
@@ -213,7 +233,13 @@ fn column_sums<S: Simd>(simd: S, values: &[f32], columns: usize) -> Vec<f32> {
             #[inline(always)]
             || {
                 for row in values.chunks_exact(columns) {
-                    lanes::update(simd, [row], sums, |[x], sum| simd.add(sum, x));
+                    lanes::update(
+                        simd,
+                        [row],
+                        sums,
+                        #[inline(always)]
+                        |[x], sum| simd.add(sum, x),
+                    );
                 }
             },
         );

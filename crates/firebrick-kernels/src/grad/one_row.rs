@@ -38,7 +38,13 @@ pub(super) fn one_row<S: Simd>(
                     false => add_rows(simd, x, weight, index * COLUMNS, sums),
                 }
                 let (low, high) = (simd.splat(finish.lowest), simd.splat(finish.highest));
-                lanes::update(simd, [], sums, |[], sum| simd.at_most(high, simd.at_least(low, sum)));
+                lanes::update(
+                    simd,
+                    [],
+                    sums,
+                    #[inline(always)]
+                    |[], sum| simd.at_most(high, simd.at_least(low, sum)),
+                );
             },
         );
     });
@@ -50,7 +56,13 @@ pub(super) fn one_row<S: Simd>(
 fn add_dots<S: Simd>(simd: S, x: &[f32], weight: Weight<'_>, first: usize, sums: &mut [f32]) {
     let rows = weight.values[first * weight.inputs..].chunks_exact(weight.inputs);
     for (sum, row) in sums.iter_mut().zip(rows) {
-        let [dot] = lanes::sums(simd, [x, row], [0.0; 2], |[x, w]| [simd.mul(x, w)]);
+        let [dot] = lanes::sums(
+            simd,
+            [x, row],
+            [0.0; 2],
+            #[inline(always)]
+            |[x, w]| [simd.mul(x, w)],
+        );
         *sum += dot;
     }
 }
@@ -63,16 +75,28 @@ fn add_rows<S: Simd>(simd: S, x: &[f32], weight: Weight<'_>, first: usize, sums:
     let (groups, rest) = x.as_chunks::<TOGETHER>();
     for (group, x) in groups.iter().enumerate() {
         let rows: [&[f32]; TOGETHER] = std::array::from_fn(|place| row(group * TOGETHER + place));
-        lanes::update(simd, rows, sums, |rows, mut sum| {
-            for place in 0..TOGETHER {
-                sum = simd.mul_add(rows[place], simd.splat(x[place]), sum);
-            }
-            sum
-        });
+        lanes::update(
+            simd,
+            rows,
+            sums,
+            #[inline(always)]
+            |rows, mut sum| {
+                for place in 0..TOGETHER {
+                    sum = simd.mul_add(rows[place], simd.splat(x[place]), sum);
+                }
+                sum
+            },
+        );
     }
     for (place, &x) in rest.iter().enumerate() {
         let row = row(groups.len() * TOGETHER + place);
-        lanes::update(simd, [row], sums, |[w], sum| simd.mul_add(w, simd.splat(x), sum));
+        lanes::update(
+            simd,
+            [row],
+            sums,
+            #[inline(always)]
+            |[w], sum| simd.mul_add(w, simd.splat(x), sum),
+        );
     }
 }
 

@@ -196,10 +196,22 @@ impl Work for Average<'_> {
                     let windows = shape.width.windows.iter().zip(output.chunks_exact_mut(shape.channels));
                     for (columns, mean) in windows {
                         for (_, pixel) in shape.pixels(rows.clone(), columns.clone()) {
-                            lanes::update(simd, [&image[pixel]], mean, |[x], sum| simd.add(sum, x));
+                            lanes::update(
+                                simd,
+                                [&image[pixel]],
+                                mean,
+                                #[inline(always)]
+                                |[x], sum| simd.add(sum, x),
+                            );
                         }
                         let scale = scale(simd, self.divisor, rows, columns);
-                        lanes::update(simd, [], mean, |[], sum| simd.mul(sum, scale));
+                        lanes::update(
+                            simd,
+                            [],
+                            mean,
+                            #[inline(always)]
+                            |[], sum| simd.mul(sum, scale),
+                        );
                     }
                 },
             );
@@ -238,9 +250,13 @@ impl Work for AverageBackward<'_> {
                         for (columns, grad) in windows {
                             let scale = scale(simd, self.divisor, rows, columns);
                             for (_, pixel) in shape.pixels(rows.clone(), columns.clone()) {
-                                lanes::update(simd, [grad], &mut image[pixel], |[g], sum| {
-                                    simd.mul_add(g, scale, sum)
-                                });
+                                lanes::update(
+                                    simd,
+                                    [grad],
+                                    &mut image[pixel],
+                                    #[inline(always)]
+                                    |[g], sum| simd.mul_add(g, scale, sum),
+                                );
                             }
                         }
                     }
@@ -327,7 +343,13 @@ impl Work for RowMeans<'_> {
                 #[inline(always)]
                 || {
                     for (x, mean) in x.chunks_exact(length).zip(output) {
-                        let [sum] = lanes::sums(simd, [x], [0.0], |x| x);
+                        let [sum] = lanes::sums(
+                            simd,
+                            [x],
+                            [0.0],
+                            #[inline(always)]
+                            |x| x,
+                        );
                         *mean = sum / length as f32;
                     }
                 },

@@ -119,8 +119,20 @@ fn check_targets(logits: &[f32], classes: usize, targets: Targets<'_>) -> usize 
 fn weigh<S: Simd>(simd: S, x: &[f32], weights: &mut [f32]) -> (f32, f32) {
     let largest = lanes::largest(simd, x);
     let minus = simd.splat(-largest);
-    lanes::map(simd, [x], weights, |[x]| simd.exp(simd.add(x, minus)));
-    let [sum] = lanes::sums(simd, [weights], [0.0], |weight| weight);
+    lanes::map(
+        simd,
+        [x],
+        weights,
+        #[inline(always)]
+        |[x]| simd.exp(simd.add(x, minus)),
+    );
+    let [sum] = lanes::sums(
+        simd,
+        [weights],
+        [0.0],
+        #[inline(always)]
+        |weight| weight,
+    );
     (largest, sum)
 }
 
@@ -143,7 +155,13 @@ impl Work for Softmax<'_> {
                     for (x, output) in x.chunks_exact(length).zip(output.chunks_exact_mut(length)) {
                         let (_, sum) = weigh(simd, x, output);
                         let scale = simd.splat(1.0 / sum);
-                        lanes::update(simd, [], output, |[], weight| simd.mul(weight, scale));
+                        lanes::update(
+                            simd,
+                            [],
+                            output,
+                            #[inline(always)]
+                            |[], weight| simd.mul(weight, scale),
+                        );
                     }
                 },
             );
@@ -172,9 +190,21 @@ impl Work for SoftmaxBackward<'_> {
                 || {
                     let both = grad.chunks_exact(length).zip(output.chunks_exact(length));
                     for ((grad, output), input) in both.zip(input.chunks_exact_mut(length)) {
-                        let [sum] = lanes::sums(simd, [grad, output], [0.0; 2], |[g, y]| [simd.mul(g, y)]);
+                        let [sum] = lanes::sums(
+                            simd,
+                            [grad, output],
+                            [0.0; 2],
+                            #[inline(always)]
+                            |[g, y]| [simd.mul(g, y)],
+                        );
                         let minus = simd.splat(-sum);
-                        lanes::map(simd, [grad, output], input, |[g, y]| simd.mul(y, simd.add(g, minus)));
+                        lanes::map(
+                            simd,
+                            [grad, output],
+                            input,
+                            #[inline(always)]
+                            |[g, y]| simd.mul(y, simd.add(g, minus)),
+                        );
                     }
                 },
             );
@@ -215,9 +245,13 @@ impl Work for Forward<'_> {
                             Targets::Shares(shares) => {
                                 let total = simd.splat(*logsumexp);
                                 let minus = simd.splat(-1.0);
-                                let [loss] = lanes::sums(simd, [x, &shares[at]], [0.0; 2], |[x, share]| {
-                                    [simd.mul(share, simd.mul_add(x, minus, total))]
-                                });
+                                let [loss] = lanes::sums(
+                                    simd,
+                                    [x, &shares[at]],
+                                    [0.0; 2],
+                                    #[inline(always)]
+                                    |[x, share]| [simd.mul(share, simd.mul_add(x, minus, total))],
+                                );
                                 loss
                             }
                         };
@@ -254,20 +288,40 @@ impl Work for Backward<'_> {
                         let at = row * classes..(row + 1) * classes;
                         let x = &self.logits[at.clone()];
                         let (grad, minus) = (simd.splat(self.grad[row]), simd.splat(-self.logsumexp[row]));
-                        let softmax = |x| simd.exp(simd.add(x, minus));
                         match self.targets {
                             Targets::Classes(target) => {
-                                lanes::map(simd, [x], input, |[x]| simd.mul(grad, softmax(x)));
+                                lanes::map(
+                                    simd,
+                                    [x],
+                                    input,
+                                    #[inline(always)]
+                                    |[x]| simd.mul(grad, simd.exp(simd.add(x, minus))),
+                                );
                                 input[target[row]] -= self.grad[row];
                             }
                             Targets::Shares(shares) => {
                                 let shares = &shares[at];
-                                let [sum] = lanes::sums(simd, [shares], [0.0], |share| share);
+                                let [sum] = lanes::sums(
+                                    simd,
+                                    [shares],
+                                    [0.0],
+                                    #[inline(always)]
+                                    |share| share,
+                                );
                                 let sum = simd.splat(sum);
-                                lanes::map(simd, [x, shares], input, |[x, share]| {
-                                    let minus_share = simd.mul(share, simd.splat(-1.0));
-                                    simd.mul(grad, simd.mul_add(softmax(x), sum, minus_share))
-                                });
+                                lanes::map(
+                                    simd,
+                                    [x, shares],
+                                    input,
+                                    #[inline(always)]
+                                    |[x, share]| {
+                                        let minus_share = simd.mul(share, simd.splat(-1.0));
+                                        simd.mul(
+                                            grad,
+                                            simd.mul_add(simd.exp(simd.add(x, minus)), sum, minus_share),
+                                        )
+                                    },
+                                );
                             }
                         }
                     }

@@ -94,16 +94,30 @@ impl Work for Adam<'_, '_> {
                     let minus_rate = constant(-step.learning_rate / correction_1);
                     let root = constant(1.0 / correction_2.sqrt());
                     let epsilon = constant(step.epsilon);
-                    lanes::update(simd, [gradient], moment_1, |[g], m| {
-                        simd.mul_add(beta_1, m, simd.mul(rest_1, g))
-                    });
-                    lanes::update(simd, [gradient], moment_2, |[g], v| {
-                        simd.mul_add(beta_2, v, simd.mul(rest_2, simd.mul(g, g)))
-                    });
-                    lanes::update(simd, [&*moment_1, &*moment_2], parameter, |[m, v], theta| {
-                        let denominator = simd.mul_add(simd.sqrt(v), root, epsilon);
-                        simd.mul_add(simd.div(m, denominator), minus_rate, simd.mul(theta, kept))
-                    });
+                    lanes::update(
+                        simd,
+                        [gradient],
+                        moment_1,
+                        #[inline(always)]
+                        |[g], m| simd.mul_add(beta_1, m, simd.mul(rest_1, g)),
+                    );
+                    lanes::update(
+                        simd,
+                        [gradient],
+                        moment_2,
+                        #[inline(always)]
+                        |[g], v| simd.mul_add(beta_2, v, simd.mul(rest_2, simd.mul(g, g))),
+                    );
+                    lanes::update(
+                        simd,
+                        [&*moment_1, &*moment_2],
+                        parameter,
+                        #[inline(always)]
+                        |[m, v], theta| {
+                            let denominator = simd.mul_add(simd.sqrt(v), root, epsilon);
+                            simd.mul_add(simd.div(m, denominator), minus_rate, simd.mul(theta, kept))
+                        },
+                    );
                 },
             );
         };
@@ -176,15 +190,27 @@ impl Work for Sgd<'_, '_> {
                 || {
                     let (momentum, decay) = (constant(step.momentum), constant(step.weight_decay));
                     let minus_rate = constant(-step.learning_rate);
-                    let decayed = |g, theta| simd.mul_add(decay, theta, g);
-                    lanes::update(simd, [gradient, &*parameter], velocity, |[g, theta], v| {
-                        simd.mul_add(momentum, v, decayed(g, theta))
-                    });
-                    lanes::update(simd, [gradient, &*velocity], parameter, |[g, v], theta| {
-                        let direction =
-                            if step.nesterov { simd.mul_add(momentum, v, decayed(g, theta)) } else { v };
-                        simd.mul_add(minus_rate, direction, theta)
-                    });
+                    lanes::update(
+                        simd,
+                        [gradient, &*parameter],
+                        velocity,
+                        #[inline(always)]
+                        |[g, theta], v| simd.mul_add(momentum, v, simd.mul_add(decay, theta, g)),
+                    );
+                    lanes::update(
+                        simd,
+                        [gradient, &*velocity],
+                        parameter,
+                        #[inline(always)]
+                        |[g, v], theta| {
+                            let direction = if step.nesterov {
+                                simd.mul_add(momentum, v, simd.mul_add(decay, theta, g))
+                            } else {
+                                v
+                            };
+                            simd.mul_add(minus_rate, direction, theta)
+                        },
+                    );
                 },
             );
         };

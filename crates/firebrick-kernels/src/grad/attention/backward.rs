@@ -54,7 +54,13 @@ impl Backward<'_> {
                 || {
                     let both = grad.chunks_exact(value_width).zip(output.chunks_exact(value_width));
                     for (product, (grad, output)) in products.iter_mut().zip(both) {
-                        [*product] = lanes::sums(simd, [grad, output], [0.0; 2], |[g, y]| [simd.mul(g, y)]);
+                        [*product] = lanes::sums(
+                            simd,
+                            [grad, output],
+                            [0.0; 2],
+                            #[inline(always)]
+                            |[g, y]| [simd.mul(g, y)],
+                        );
                     }
                 },
             );
@@ -88,11 +94,21 @@ impl Backward<'_> {
                                 continue;
                             }
                             let minus = simd.splat(-logsumexp[row]);
-                            lanes::update(simd, [], seen, |[], score| simd.exp(simd.add(score, minus)));
+                            lanes::update(
+                                simd,
+                                [],
+                                seen,
+                                #[inline(always)]
+                                |[], score| simd.exp(simd.add(score, minus)),
+                            );
                             let minus = simd.splat(-products[row - first]);
-                            lanes::update(simd, [&*seen], slopes, |[weight], slope| {
-                                simd.mul(weight, simd.add(slope, minus))
-                            });
+                            lanes::update(
+                                simd,
+                                [&*seen],
+                                slopes,
+                                #[inline(always)]
+                                |[weight], slope| simd.mul(weight, simd.add(slope, minus)),
+                            );
                         }
                     },
                 );

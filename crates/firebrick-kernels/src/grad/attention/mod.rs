@@ -213,9 +213,21 @@ impl Tile<'_> {
             match self.bias {
                 Some((bias, row)) => {
                     let bias = &bias[query * row + self.keys.start..][..seen.len()];
-                    lanes::update(simd, [bias], seen, |[bias], score| simd.mul_add(score, scale, bias));
+                    lanes::update(
+                        simd,
+                        [bias],
+                        seen,
+                        #[inline(always)]
+                        |[bias], score| simd.mul_add(score, scale, bias),
+                    );
                 }
-                None => lanes::update(simd, [], seen, |[], score| simd.mul(score, scale)),
+                None => lanes::update(
+                    simd,
+                    [],
+                    seen,
+                    #[inline(always)]
+                    |[], score| simd.mul(score, scale),
+                ),
             }
         }
     }
@@ -278,11 +290,29 @@ impl<'a> Forward<'a> {
                                 let shrink = (before - *largest).exp();
                                 *total *= shrink;
                                 let shrink = simd.splat(shrink);
-                                lanes::update(simd, [], sums, |[], sum| simd.mul(sum, shrink));
+                                lanes::update(
+                                    simd,
+                                    [],
+                                    sums,
+                                    #[inline(always)]
+                                    |[], sum| simd.mul(sum, shrink),
+                                );
                             }
                             let minus = simd.splat(-*largest);
-                            lanes::update(simd, [], seen, |[], score| simd.exp(simd.add(score, minus)));
-                            let [sum] = lanes::sums(simd, [seen], [0.0], |weight| weight);
+                            lanes::update(
+                                simd,
+                                [],
+                                seen,
+                                #[inline(always)]
+                                |[], score| simd.exp(simd.add(score, minus)),
+                            );
+                            let [sum] = lanes::sums(
+                                simd,
+                                [seen],
+                                [0.0],
+                                #[inline(always)]
+                                |weight| weight,
+                            );
                             *total += sum;
                         }
                     },
