@@ -71,6 +71,17 @@ impl<'a> Shared<'a> {
         Self { start: values.as_mut_ptr(), len: values.len(), owner: PhantomData }
     }
 
+    /// Room for `len` values behind a vector's last, to be written before anything is read: to zero it first would cost a pass over
+    /// memory.
+    ///
+    /// # Panics
+    /// If the vector has not reserved as many.
+    pub(crate) fn spare(values: &'a mut Vec<f32>, len: usize) -> Self {
+        let spare = values.spare_capacity_mut();
+        assert!(len <= spare.len(), "{len} values in room for {}", spare.len());
+        Self { start: spare.as_mut_ptr().cast(), len, owner: PhantomData }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.len
     }

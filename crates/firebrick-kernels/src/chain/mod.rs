@@ -33,7 +33,7 @@ use crate::simd::Simd;
 use crate::{Activation, KernelError, SimdLevel};
 use filter::Filter;
 use matrix::Matrix;
-use memory::Pooled;
+pub(crate) use memory::Pooled;
 use moments::Parts;
 use norm::{Norm, NormGradient};
 use operand::{Arriving, Departing, Operand};

@@ -1,11 +1,14 @@
 //! Products of matrices whose sizes are known when they arrive, packed on the way.
 //!
-//! The tiles are those of the plan's products (`product.rs`). Here the right operand is packed for a single use, and sums are
+//! The tiles are those of the plan's products (`product.rs`). Here both operands are packed for a single use: the right one as a whole,
+//! the left one by each task for itself, because rows that lie a power of two apart evict each other from the cache. Sums are
 //! interrupted every [`DEPTH`] values so that what is read again stays in the cache. Each element is summed in one order that
 //! follows from the shapes alone.
 
+use super::lanes;
 use crate::activation::Finish;
-use crate::buffer::{Buffer, Shared};
+use crate::buffer::Shared;
+use crate::chain::Pooled;
 use crate::product::{Addressing, Pixels, Product, Runs, Start};
 use crate::simd::Simd;
 use rayon::prelude::*;
@@ -21,8 +24,11 @@ const DEPTH: usize = 256;
 const ROWS: usize = 96;
 const PANELS: usize = 8;
 
-/// The lanes of the widest panel.
-const ZEROS: [f32; PANEL * 16] = [0.0; PANEL * 16];
+/// Lanes of the widest instruction set.
+const MOST_LANES: usize = 16;
+
+/// The bias of a panel without one.
+const ZEROS: [f32; PANEL * MOST_LANES] = [0.0; PANEL * MOST_LANES];
 
 /// A matrix somewhere in memory.
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +60,8 @@ impl<'a> Strided<'a> {
 #[derive(Debug)]
 pub(crate) struct Packed {
     /// `[panels, depth, PANEL, LANES]`.
-    values: Buffer,
+    values: Pooled,
+    /// Filled up to whole vectors.
     depth: usize,
     columns: usize,
     /// Columns of a panel.
@@ -62,24 +69,32 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
-    /// Packs `[depth, columns]`.
-    pub(crate) fn new<S: Simd>(matrix: Strided<'_>, depth: usize, columns: usize) -> Self {
-        let panel = PANEL * S::LANES;
-        let mut values = Buffer::zeroed(columns.div_ceil(panel) * depth * panel);
-        for (index, values) in values.chunks_exact_mut((depth * panel).max(1)).enumerate() {
-            pack(matrix, index * panel, panel.min(columns - index * panel), panel, values);
-        }
-        Self { values, depth, columns, panel }
+    /// Packs `[rows, columns]`.
+    pub(crate) fn new<S: Simd>(simd: S, matrix: Strided<'_>, rows: usize, columns: usize) -> Self {
+        let mut this = Self::unpacked(rows, columns, S::LANES);
+        let panels = this.values.chunks_exact_mut((this.depth * this.panel).max(1));
+        panels.enumerate().for_each(|(index, to)| pack(simd, matrix, rows, columns, index, to));
+        this
     }
 
     /// As `new`, on several threads.
-    fn new_shared<S: Simd>(matrix: Strided<'_>, depth: usize, columns: usize) -> Self {
-        let panel = PANEL * S::LANES;
-        let mut values = Buffer::zeroed(columns.div_ceil(panel) * depth * panel);
-        values.par_chunks_mut((depth * panel).max(1)).enumerate().for_each(|(index, values)| {
-            pack(matrix, index * panel, panel.min(columns - index * panel), panel, values);
-        });
-        Self { values, depth, columns, panel }
+    fn new_shared<S: Simd>(simd: S, matrix: Strided<'_>, rows: usize, columns: usize) -> Self {
+        let mut this = Self::unpacked(rows, columns, S::LANES);
+        let panels = this.values.par_chunks_exact_mut((this.depth * this.panel).max(1));
+        panels.enumerate().for_each(|(index, to)| pack(simd, matrix, rows, columns, index, to));
+        this
+    }
+
+    fn unpacked(rows: usize, columns: usize, lanes: usize) -> Self {
+        let (panel, depth) = (PANEL * lanes, rows.next_multiple_of(lanes));
+        Self { values: Pooled::take(columns.div_ceil(panel) * depth * panel), depth, columns, panel }
+    }
+
+    /// What a panel has of some rows, the last of which may be filled up.
+    fn part(&self, panel: usize, rows: &Range<usize>) -> &[f32] {
+        let first = panel * self.depth * self.panel;
+        let end = if rows.end + MOST_LANES > self.depth { self.depth } else { rows.end };
+        &self.values[first + rows.start * self.panel..first + end * self.panel]
     }
 
     /// Columns of a panel.
@@ -97,14 +112,36 @@ impl Packed {
     }
 }
 
-/// Packs `count` columns from `first` on.
-fn pack(matrix: Strided<'_>, first: usize, count: usize, panel: usize, to: &mut [f32]) {
-    for (row, to) in to.chunks_exact_mut(panel).enumerate() {
-        let from = matrix.from(row, first);
-        if from.column == 1 {
-            to[..count].copy_from_slice(&from.values[..count]);
-        } else {
-            to.iter_mut().take(count).enumerate().for_each(|(i, to)| *to = from.values[i * from.column]);
+/// Packs panel `index` of `[rows, columns]`; what is behind the matrix's rows and columns becomes zero.
+fn pack<S: Simd>(simd: S, matrix: Strided<'_>, rows: usize, columns: usize, index: usize, to: &mut [f32]) {
+    let panel = PANEL * S::LANES;
+    let columns = index * panel..columns.min((index + 1) * panel);
+    let count = columns.len();
+    to[rows * panel..].fill(0.0);
+    if matrix.column == 1 && count == panel {
+        simd.vectorize(
+            #[inline(always)]
+            || {
+                for (row, to) in to.chunks_exact_mut(PANEL * S::LANES).take(rows).enumerate() {
+                    let from = &matrix.from(row, columns.start).values[..PANEL * S::LANES];
+                    for (from, to) in from.chunks_exact(S::LANES).zip(to.chunks_exact_mut(S::LANES)) {
+                        lanes::write(simd, to, lanes::read(simd, from));
+                    }
+                }
+            },
+        );
+        return;
+    }
+    if count < panel {
+        to.fill(0.0);
+    }
+    // Rows lie side by side: a cache line of each column at a time.
+    for first in (0..rows).step_by(MOST_LANES) {
+        let end = rows.min(first + MOST_LANES);
+        for (index, column) in columns.clone().enumerate() {
+            let from = matrix.from(first, column);
+            let to = to[first * panel + index..].iter_mut().step_by(panel).take(end - first);
+            to.zip(from.values.iter().step_by(from.row)).for_each(|(to, from)| *to = *from);
         }
     }
 }
@@ -217,78 +254,173 @@ pub(crate) fn product<S: Simd>(
     finish: Finish,
 ) -> Vec<f32> {
     let Sizes { rows, depth, columns } = sizes;
-    let mut result = vec![0.0; rows * columns];
-    if result.is_empty() || depth == 0 {
+    if rows * columns == 0 || depth == 0 {
         let bias = bias.unwrap_or(&[]);
-        assert!(result.is_empty() || bias.is_empty() && finish.curve.is_none() && finish.lowest <= 0.0);
-        return result;
+        let zeros = bias.is_empty() && finish.curve.is_none() && finish.lowest <= 0.0;
+        assert!(rows * columns == 0 || zeros, "a product without values that does not give zeros");
+        return vec![0.0; rows * columns];
     }
-    let gathered;
-    let (left, left_row) = if left.column == 1 {
-        (left.values, left.row)
-    } else {
-        gathered = transpose(left.transposed(), depth, rows);
-        (&gathered[..], depth)
-    };
-    let right = Packed::new_shared::<S>(right, depth, columns);
+    let mut result = Vec::with_capacity(rows * columns);
+    let right = Packed::new_shared(simd, right, depth, columns);
     let mut filled = bias.unwrap_or(&[]).to_vec();
     if !filled.is_empty() {
         assert_eq!(filled.len(), columns, "a bias for each column");
         filled.resize(right.width(), 0.0);
     }
-    let full = columns / right.panel;
+    let job = Job { left, right: &right, sizes, bias: &filled, finish };
     let groups = right.panels().div_ceil(PANELS);
-    let shared = Shared::new(&mut result);
-    (0..rows.div_ceil(ROWS) * groups).into_par_iter().for_each(|task| {
-        let (first_row, group) = (task / groups * ROWS, task % groups);
-        let count = ROWS.min(rows - first_row);
-        let panels = group * PANELS..right.panels().min((group + 1) * PANELS);
-        let part = |panels: Range<usize>, result_row: usize| Part {
-            left: &left[first_row * left_row..],
-            left_row,
-            rows: count,
-            right: &right,
-            depth: 0..depth,
-            panels,
-            result_row,
-        };
-        let of_full = panels.start..panels.end.min(full);
-        let bias = Some(&filled[..]);
-        let first = first_row * columns;
-        // SAFETY: the tasks' rows and columns do not overlap, and neither do the two parts of a task.
-        unsafe {
-            part(of_full, columns).run(simd, bias, finish, shared.from(first + panels.start * right.panel));
-            if panels.end > full {
-                let mut wide = vec![0.0; count * right.panel];
-                part(full..full + 1, right.panel).run(simd, bias, finish, Shared::new(&mut wide));
-                let at = full * right.panel;
-                for (row, wide) in wide.chunks_exact(right.panel).enumerate() {
-                    let to = shared.write(first + row * columns + at, columns - at);
-                    to.copy_from_slice(&wide[..columns - at]);
-                }
-            }
-        }
-    });
+    let shared = Shared::spare(&mut result, rows * columns);
+    (0..rows.div_ceil(ROWS) * groups).into_par_iter().for_each_init(
+        || Pooled::take(ROWS * DEPTH.next_multiple_of(S::LANES)),
+        |scratch, task| {
+            let first_row = task / groups * ROWS;
+            let rows = first_row..rows.min(first_row + ROWS);
+            let first_panel = task % groups * PANELS;
+            let panels = first_panel..right.panels().min(first_panel + PANELS);
+            // SAFETY: the tasks' rows and columns do not overlap.
+            unsafe { job.run(simd, rows, panels, scratch, shared) };
+        },
+    );
+    // SAFETY: the tasks have written every row of every panel.
+    unsafe { result.set_len(rows * columns) };
     result
 }
 
-/// The transposed of a `[rows, columns]` matrix, `[columns, rows]`.
-pub(crate) fn transpose(matrix: Strided<'_>, rows: usize, columns: usize) -> Vec<f32> {
-    const SQUARE: usize = 16;
-    let mut result = vec![0.0; rows * columns];
-    if result.is_empty() {
-        return result;
-    }
-    result.par_chunks_mut(SQUARE * rows).enumerate().for_each(|(band, result)| {
-        for first in (0..rows).step_by(SQUARE) {
-            for (index, result) in result.chunks_exact_mut(rows).enumerate() {
-                let from = matrix.from(first, band * SQUARE + index);
-                let square = &mut result[first..rows.min(first + SQUARE)];
-                square.iter_mut().enumerate().for_each(|(row, to)| *to = from.values[row * from.row]);
+/// A product whose tasks each compute some rows and panels.
+struct Job<'a> {
+    left: Strided<'a>,
+    right: &'a Packed,
+    sizes: Sizes,
+    /// Filled up to whole panels, or empty.
+    bias: &'a [f32],
+    finish: Finish,
+}
+
+impl Job<'_> {
+    /// Computes these rows and panels of the result.
+    ///
+    /// # Safety
+    /// Nobody else uses them.
+    unsafe fn run<S: Simd>(
+        &self,
+        simd: S,
+        rows: Range<usize>,
+        panels: Range<usize>,
+        scratch: &mut [f32],
+        result: Shared<'_>,
+    ) {
+        let Sizes { depth, columns, .. } = self.sizes;
+        let panel = self.right.panel;
+        // A panel that is not full is computed beside the result, because its last columns have no place there.
+        let full = panels.start..panels.end.min(columns / panel);
+        let mut wide = if full.len() < panels.len() { vec![0.0; rows.len() * panel] } else { Vec::new() };
+        let table = |row: usize| Pixels::new((0..rows.len()).map(|i| (i * row) as u32).collect());
+        let (to_result, to_wide) = (table(columns), table(panel));
+        for first in (0..depth).step_by(DEPTH) {
+            let values = first..depth.min(first + DEPTH);
+            let packed = PackedLeft::new(simd, self.left, &rows, &values, scratch);
+            let done = values.end == depth;
+            for index in panels.clone() {
+                let (to, table) = if full.contains(&index) {
+                    (result.from(rows.start * columns + index * panel), &to_result)
+                } else {
+                    (Shared::new(&mut wide), &to_wide)
+                };
+                let start = match first {
+                    0 => Start::Bias(self.bias.get(index * panel..(index + 1) * panel).unwrap_or(&ZEROS)),
+                    _ => Start::Partial,
+                };
+                let product = Product {
+                    left: packed.values,
+                    runs: &packed.runs,
+                    first_run: 0,
+                    run_count: packed.runs.count(),
+                    right: self.right.part(index, &values),
+                    vectors: PANEL,
+                    start,
+                    residual: None,
+                    finish: if done { self.finish } else { Finish::NOTHING },
+                    result: to,
+                    result_plane: S::LANES,
+                    addressing: match &packed.pixels {
+                        Some(pixels) => Addressing::Tables(pixels, table),
+                        None => Addressing::Scatter(table),
+                    },
+                    pixels: rows.len(),
+                    upcoming: if index + 1 < panels.end { self.right.part(index + 1, &values) } else { &[] },
+                };
+                // SAFETY: handed on to the caller; the panels' columns do not overlap.
+                unsafe { product.run(simd) };
             }
         }
-    });
-    result
+        if !wide.is_empty() {
+            let at = full.end * panel;
+            for (row, wide) in rows.zip(wide.chunks_exact(panel)) {
+                // SAFETY: handed on to the caller.
+                let to = unsafe { result.write(row * columns + at, columns - at) };
+                to.copy_from_slice(&wide[..columns - at]);
+            }
+        }
+    }
+}
+
+/// Some rows and columns of a left operand, side by side in the cache.
+struct PackedLeft<'a> {
+    values: &'a [f32],
+    runs: Runs,
+    /// Where rows begin; `None` if one vector apart.
+    pixels: Option<Pixels>,
+}
+
+impl<'a> PackedLeft<'a> {
+    /// Packs in the order in which the matrix lies, so that whole rows or columns are copied.
+    fn new<S: Simd>(
+        simd: S,
+        matrix: Strided<'_>,
+        rows: &Range<usize>,
+        columns: &Range<usize>,
+        scratch: &'a mut [f32],
+    ) -> Self {
+        let (count, depth) = (rows.len(), columns.len());
+        if matrix.column != 1 {
+            // `[columns, rows]`.
+            let scratch = &mut scratch[..count * depth];
+            for (column, to) in columns.clone().zip(scratch.chunks_exact_mut(count)) {
+                let from = matrix.from(rows.start, column);
+                match from.row {
+                    1 => to.copy_from_slice(&from.values[..count]),
+                    row => {
+                        to.iter_mut().zip(from.values.iter().step_by(row)).for_each(|(to, from)| *to = *from)
+                    }
+                }
+            }
+            let runs = Runs::new((0..depth).map(|column| (column * count) as u32).collect(), 1);
+            let pixels = Some(Pixels::new((0..count as u32).collect()));
+            return Self { values: scratch, runs, pixels };
+        }
+        // `[planes, rows, LANES]`, filled up with zeros, which meet the right operand's.
+        let planes = depth.div_ceil(S::LANES);
+        let scratch = &mut scratch[..planes * count * S::LANES];
+        simd.vectorize(
+            #[inline(always)]
+            || {
+                for (row, first) in rows.clone().zip((0..).step_by(S::LANES)) {
+                    let from = matrix.from(row, columns.start).values[..depth].chunks(S::LANES);
+                    let planes = scratch.chunks_exact_mut(count * S::LANES);
+                    for (from, plane) in from.zip(planes) {
+                        let to = &mut plane[first..][..S::LANES];
+                        if from.len() == S::LANES {
+                            lanes::write(simd, to, lanes::read(simd, from));
+                        } else {
+                            lanes::write(simd, to, lanes::read_part(simd, from, 0.0));
+                        }
+                    }
+                }
+            },
+        );
+        let runs = Runs::planes(planes, count * S::LANES, S::LANES);
+        Self { values: scratch, runs, pixels: None }
+    }
 }
 
 #[cfg(test)]
@@ -309,8 +441,9 @@ mod tests {
         fn run<S: Simd>(self, simd: S) -> Vec<f32> {
             let Sizes { rows, depth, columns } = self.sizes;
             let (a, b, bias) = operands(self.sizes);
-            let turned =
-                |values: &[f32], rows, columns| transpose(Strided::rows(values, columns), rows, columns);
+            let turned = |values: &[f32], rows: usize, columns: usize| -> Vec<f32> {
+                (0..rows * columns).map(|at| values[at % rows * columns + at / rows]).collect()
+            };
             let (a_turned, b_turned) = (turned(&a, rows, depth), turned(&b, depth, columns));
             let left = match self.turned[0] {
                 true => Strided::rows(&a_turned, rows).transposed(),

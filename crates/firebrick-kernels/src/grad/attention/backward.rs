@@ -26,9 +26,9 @@ impl Backward<'_> {
     ) {
         let AttentionShape { queries, keys, width, value_width, scale, .. } = self.inputs.shape;
         let [query, key, value] = self.inputs.matrices(head);
-        let keys_across = Packed::new::<S>(key.transposed(), width, keys);
-        let values_across = Packed::new::<S>(value.transposed(), value_width, keys);
-        let keys_down = Packed::new::<S>(key, keys, width);
+        let keys_across = Packed::new(simd, key.transposed(), width, keys);
+        let values_across = Packed::new(simd, value.transposed(), value_width, keys);
+        let keys_down = Packed::new(simd, key, keys, width);
         let of_head = head * queries * value_width..(head + 1) * queries * value_width;
         let (grad, output) = (&self.grad[of_head.clone()], &self.forward.output[of_head]);
         let logsumexp = &self.forward.logsumexp[head * queries..(head + 1) * queries];
@@ -46,8 +46,8 @@ impl Backward<'_> {
             let grad = &grad[first * value_width..rows.end * value_width];
             let output = &output[first * value_width..rows.end * value_width];
             let query_tile = Strided { values: &query.values[first * query.row..], ..query };
-            let queries_packed = Packed::new::<S>(query_tile, count, width);
-            let grad_packed = Packed::new::<S>(Strided::rows(grad, value_width), count, value_width);
+            let queries_packed = Packed::new(simd, query_tile, count, width);
+            let grad_packed = Packed::new(simd, Strided::rows(grad, value_width), count, value_width);
             let mut products = [0.0; TILE];
             simd.vectorize(
                 #[inline(always)]

@@ -263,8 +263,8 @@ impl<'a> Forward<'a> {
     fn head<S: Simd>(&self, simd: S, head: usize, output: &mut [f32], logsumexp: &mut [f32]) {
         let AttentionShape { queries, keys, width, value_width, .. } = self.shape;
         let [query, key, value] = self.matrices(head);
-        let keys_packed = Packed::new::<S>(key.transposed(), width, keys);
-        let values = Packed::new::<S>(value, keys, value_width);
+        let keys_packed = Packed::new(simd, key.transposed(), width, keys);
+        let values = Packed::new(simd, value, keys, value_width);
         let mut scores = vec![0.0; TILE * TILE];
         let mut sums = vec![0.0; TILE * values.width()];
         for first in (0..queries).step_by(TILE) {
