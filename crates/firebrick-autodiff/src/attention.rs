@@ -9,9 +9,9 @@ use crate::saved::Saved;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, TensorMetadata};
-use burn::tensor::{Bool, Tensor, TensorData};
+use burn::tensor::{Bool, Shape, Slice, Tensor, TensorData};
 use firebrick_kernels::SimdLevel;
-use firebrick_kernels::grad::{self, AttentionShape, MASKED, ScoreBias, Tokens};
+use firebrick_kernels::grad::{self, AttentionShape, MASKED, RowOrder, ScoreBias, Tokens};
 use std::borrow::Cow;
 
 /// What an attention may see, and how scores are scaled.
@@ -45,27 +45,82 @@ pub fn attention(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>, options: At
     check::not_empty("attention", &value.dims());
     check::shape("attention", "key", &key.dims(), &[batch, heads, keys, width]);
     check::shape("attention", "value", &value.dims(), &[batch, heads, keys, value_width]);
-    let scale = options.scale.unwrap_or(1.0 / (width as f64).sqrt());
-    let mut tensors = vec![];
-    if let Some(mask) = options.mask {
-        let dims = mask.dims();
-        let fits = dims.iter().zip([batch, heads, queries]).all(|(&dim, full)| dim == 1 || dim == full);
-        assert!(
-            fits && dims[3] == keys,
-            "attention: the mask has the shape {dims:?}, not {:?} or 1 in the first three places",
-            [batch, heads, queries, keys]
-        );
-        let options = (&query.device(), query.dtype());
-        let bias = Tensor::<4>::zeros(dims, options).mask_fill(mask, MASKED);
-        tensors.push(bias.into_dispatch());
-    }
+    let bias = options.mask.as_ref().map(|mask| bias(mask, &query, [batch, heads, queries, keys]));
+    let form = options.form(width, None);
     let mut inputs = vec![query.into_dispatch(), key.into_dispatch(), value.into_dispatch()];
-    inputs.append(&mut tensors);
-    let output = <Dispatch as DiffBackend>::attention(TensorList(inputs), scale, options.causal);
-    Tensor::from_dispatch(output)
+    inputs.extend(bias.map(Tensor::into_dispatch));
+    Tensor::from_dispatch(<Dispatch as DiffBackend>::attention(TensorList(inputs), form))
 }
 
-fn reference<B: Backend>(tensors: Vec<FloatTensor<B>>, scale: f64, causal: bool) -> FloatTensor<B> {
+/// The same for tokens that attend to each other, with queries, keys and values as one linear layer computes them:
+///
+/// - `qkv`: `[batch, tokens, 3 * heads * width]`, the queries of all heads first, then their keys, then their values
+/// - result: `[batch, tokens, heads * width]`
+///
+/// On the CPU backends nothing is cut apart, nor are gradients put together.
+///
+/// # Panics
+/// If the tensor is empty, its last axis is no multiple of `3 * heads`, or the mask does not fit.
+pub fn self_attention(qkv: Tensor<3>, heads: usize, options: AttentionOptions) -> Tensor<3> {
+    let dims = qkv.dims();
+    check::not_empty("self_attention", &dims);
+    let [batch, tokens, features] = dims;
+    assert!(
+        heads > 0 && features.is_multiple_of(3 * heads),
+        "self_attention: {features} features are no queries, keys and values of {heads} heads"
+    );
+    let bias = options.mask.as_ref().map(|mask| bias(mask, &qkv, [batch, heads, tokens, tokens]));
+    let form = options.form(features / 3 / heads, Some(heads));
+    let inputs = std::iter::once(qkv.into_dispatch()).chain(bias.map(Tensor::into_dispatch)).collect();
+    Tensor::from_dispatch(<Dispatch as DiffBackend>::attention(TensorList(inputs), form))
+}
+
+/// How an attention is computed, and of what.
+#[derive(Debug, Clone, Copy)]
+pub struct AttentionForm {
+    scale: f64,
+    causal: bool,
+    /// The heads of a tensor that holds queries, keys and values; nothing for three tensors.
+    packed: Option<usize>,
+}
+
+impl AttentionOptions {
+    fn form(&self, width: usize, packed: Option<usize>) -> AttentionForm {
+        let scale = self.scale.unwrap_or(1.0 / (width as f64).sqrt());
+        AttentionForm { scale, causal: self.causal, packed }
+    }
+}
+
+/// What is added to the scores for a mask; `like` tells device and type, `full` is the scores' shape.
+fn bias<const D: usize>(mask: &Tensor<4, Bool>, like: &Tensor<D>, full: [usize; 4]) -> Tensor<4> {
+    let dims = mask.dims();
+    let fits = dims.iter().zip(full).take(3).all(|(&dim, full)| dim == 1 || dim == full);
+    assert!(
+        fits && dims[3] == full[3],
+        "attention: the mask has the shape {dims:?}, not {full:?} or 1 in the first three places"
+    );
+    Tensor::zeros(dims, (&like.device(), like.dtype())).mask_fill(mask.clone(), MASKED)
+}
+
+fn reference<B: Backend>(tensors: Vec<FloatTensor<B>>, form: AttentionForm) -> FloatTensor<B> {
+    let AttentionForm { scale, causal, packed } = form;
+    let Some(heads) = packed else { return reference_of::<B>(tensors, scale, causal) };
+    let mut tensors = tensors.into_iter();
+    let qkv = tensors.next().expect("queries, keys and values");
+    let [batch, count, features] = [0, 1, 2].map(|axis| qkv.shape()[axis]);
+    let width = features / 3 / heads;
+    let qkv = B::float_reshape(qkv, Shape::from([batch, count, 3, heads, width]));
+    let qkv = B::float_permute(qkv, &[2, 0, 3, 1, 4]);
+    let part = |part: usize| {
+        let slices = [part..part + 1, 0..batch, 0..heads, 0..count, 0..width].map(Slice::from);
+        B::float_reshape(B::float_slice(qkv.clone(), &slices), Shape::from([batch, heads, count, width]))
+    };
+    let all = [part(0), part(1), part(2)].into_iter().chain(tensors).collect();
+    let context = reference_of::<B>(all, scale, causal);
+    B::float_reshape(B::float_swap_dims(context, 1, 2), Shape::from([batch, count, heads * width]))
+}
+
+fn reference_of<B: Backend>(tensors: Vec<FloatTensor<B>>, scale: f64, causal: bool) -> FloatTensor<B> {
     let mut tensors = tensors.into_iter();
     let mut next = || tensors.next().expect("queries, keys and values");
     let (query, key, value) = (next(), next(), next());
@@ -92,40 +147,88 @@ fn reference<B: Backend>(tensors: Vec<FloatTensor<B>>, scale: f64, causal: bool)
     B::float_mul(B::float_matmul(B::float_div(weights, sum), value), seeing)
 }
 
-/// The order of the axes in which tokens are read: heads and tokens in either order, features dense.
-fn token_order(tokens: &Host) -> [usize; 4] {
-    let exchanged = [0, 2, 1, 3];
-    if !tokens.is_in(&[0, 1, 2, 3]) && tokens.is_in(&exchanged) { exchanged } else { [0, 1, 2, 3] }
-}
-
-/// Tokens with the memory that holds them.
+/// Tokens, `[batch, heads, tokens, width]`, with the memory that holds them: heads and tokens in either order, features dense.
 struct Read<'a> {
     values: Cow<'a, [f32]>,
-    strides: [usize; 3],
+    order: RowOrder,
     dims: [usize; 4],
+}
+
+/// The axes of tokens in this order, slowest first.
+fn axes(order: RowOrder) -> [usize; 4] {
+    match order {
+        RowOrder::HeadsFirst => [0, 1, 2, 3],
+        RowOrder::TokensFirst => [0, 2, 1, 3],
+    }
 }
 
 impl<'a> Read<'a> {
     fn new(tokens: &'a Host<'_>) -> Self {
-        let order = token_order(tokens);
-        let dims: [usize; 4] = tokens.shape().try_into().expect("four axes");
-        let mut strides = [0; 4];
-        let mut stride = 1;
-        for axis in order.into_iter().rev() {
-            strides[axis] = stride;
-            stride *= dims[axis];
-        }
-        Self { values: tokens.in_order(&order), strides: [strides[0], strides[1], strides[2]], dims }
+        let lies = |order| tokens.is_in(&axes(order));
+        let exchanged = !lies(RowOrder::HeadsFirst) && lies(RowOrder::TokensFirst);
+        let order = if exchanged { RowOrder::TokensFirst } else { RowOrder::HeadsFirst };
+        let dims = tokens.shape().try_into().expect("four axes");
+        Self { values: tokens.in_order(&axes(order)), order, dims }
     }
 
     fn tokens(&self) -> Tokens<'_> {
-        Tokens { values: &self.values, strides: self.strides }
+        let [_, heads, tokens, width] = self.dims;
+        Tokens { values: &self.values, strides: self.order.strides(heads, tokens, width) }
     }
 
     /// As what is added to scores: axes of length 1 are shared.
     fn bias(&self) -> ScoreBias<'_> {
-        let strides = std::array::from_fn(|axis| if self.dims[axis] == 1 { 0 } else { self.strides[axis] });
+        let strides = self.tokens().strides;
+        let strides = std::array::from_fn(|axis| if self.dims[axis] == 1 { 0 } else { strides[axis] });
         ScoreBias { values: &self.values, strides }
+    }
+}
+
+/// What the kernels read.
+struct Operands<'a> {
+    shape: AttentionShape,
+    tokens: Form<'a>,
+    bias: Option<Read<'a>>,
+}
+
+enum Form<'a> {
+    Apart([Read<'a>; 3]),
+    /// `[batch, tokens, 3, heads, width]`.
+    Packed(Cow<'a, [f32]>),
+}
+
+impl<'a> Operands<'a> {
+    fn new(hosts: &'a [Host<'_>], form: AttentionForm) -> Self {
+        let AttentionForm { scale, causal, packed } = form;
+        let scale = scale as f32;
+        let Some(heads) = packed else {
+            let read = [0, 1, 2].map(|index: usize| Read::new(&hosts[index]));
+            let ([batch, heads, queries, width], [_, _, keys, value_width]) = (read[0].dims, read[2].dims);
+            let shape = AttentionShape { batch, heads, queries, keys, width, value_width, scale, causal };
+            return Self { shape, tokens: Form::Apart(read), bias: hosts.get(3).map(Read::new) };
+        };
+        let [batch, count, features] = [0, 1, 2].map(|axis| hosts[0].shape()[axis]);
+        let width = features / 3 / heads;
+        let (queries, keys, value_width) = (count, count, width);
+        let shape = AttentionShape { batch, heads, queries, keys, width, value_width, scale, causal };
+        Self { shape, tokens: Form::Packed(hosts[0].row_major()), bias: hosts.get(1).map(Read::new) }
+    }
+
+    /// The order of the rows of the result.
+    fn order(&self) -> RowOrder {
+        match &self.tokens {
+            Form::Apart([query, _, _]) => query.order,
+            Form::Packed(_) => RowOrder::TokensFirst,
+        }
+    }
+
+    fn forward(&self) -> grad::Attention {
+        let [query, key, value] = match &self.tokens {
+            Form::Apart(read) => read.each_ref().map(Read::tokens),
+            Form::Packed(qkv) => grad::packed_tokens(qkv, &self.shape),
+        };
+        let bias = self.bias.as_ref().map(Read::bias);
+        grad::attention(SimdLevel::in_use(), self.shape, query, key, value, bias, self.order())
     }
 }
 
@@ -133,65 +236,79 @@ fn hosts<B: HostBackend>(tensors: &[FloatTensor<B>]) -> Option<Vec<Host<'_>>> {
     tensors.iter().map(B::host).collect()
 }
 
-fn shape_of(query: &Read, value: &Read, scale: f64, causal: bool) -> AttentionShape {
-    let [batch, heads, queries, width] = query.dims;
-    let [_, _, keys, value_width] = value.dims;
-    AttentionShape { batch, heads, queries, keys, width, value_width, scale: scale as f32, causal }
-}
-
 fn host_forward<B: HostBackend>(
     tensors: &[FloatTensor<B>],
-    scale: f64,
-    causal: bool,
+    form: AttentionForm,
 ) -> Option<(FloatTensor<B>, Vec<f32>)> {
     let device = tensors[0].device();
     let hosts = hosts::<B>(tensors)?;
-    let read: Vec<Read> = hosts.iter().map(Read::new).collect();
-    let shape = shape_of(&read[0], &read[2], scale, causal);
-    let bias = read.get(3).map(Read::bias);
-    let [query, key, value] = [0, 1, 2].map(|index: usize| read[index].tokens());
-    let result = grad::attention(SimdLevel::in_use(), shape, query, key, value, bias);
-    let dims = [shape.batch, shape.heads, shape.queries, shape.value_width];
-    Some((B::from_host(result.output, &dims, &[0, 1, 2, 3], &device), result.logsumexp))
+    let operands = Operands::new(&hosts, form);
+    let AttentionShape { batch, heads, queries, value_width, .. } = operands.shape;
+    let result = operands.forward();
+    let output = match operands.tokens {
+        Form::Apart(_) => {
+            let dims = [batch, heads, queries, value_width];
+            B::from_host(result.output, &dims, &axes(operands.order()), &device)
+        }
+        Form::Packed(_) => {
+            B::from_host(result.output, &[batch, queries, heads * value_width], &[0, 1, 2], &device)
+        }
+    };
+    Some((output, result.logsumexp))
 }
 
 #[derive(Debug, Clone)]
 struct AttentionStep<B: Backend> {
     tensors: Vec<FloatTensor<B>>,
     output: FloatTensor<B>,
-    scale: f64,
-    causal: bool,
+    form: AttentionForm,
     saved: Saved<B>,
 }
 
 impl<B: Kernels> AttentionStep<B> {
     fn on_the_host(&self, grad: &FloatTensor<B>, wanted: &[bool]) -> Option<InputGradients<B>> {
         let device = grad.device();
+        let level = SimdLevel::in_use();
         let logsumexp: &Vec<f32> = self.saved.as_host()?;
         let hosts = hosts::<B>(&self.tensors)?;
-        let read: Vec<Read> = hosts.iter().map(Read::new).collect();
+        let operands = Operands::new(&hosts, self.form);
         let (grad, output) = (B::host(grad)?, B::host(&self.output)?);
-        let shape = shape_of(&read[0], &read[2], self.scale, self.causal);
-        let forward = grad::AttentionResult { output: &output.row_major(), logsumexp };
-        let [query, key, value] = [0, 1, 2].map(|index: usize| read[index].tokens());
-        let back = grad::attention_backward(
-            SimdLevel::in_use(),
-            shape,
-            &grad.row_major(),
-            query,
-            key,
-            value,
-            read.get(3).map(Read::bias),
-            forward,
-        );
-        let mut gradients: InputGradients<B> = [back.query, back.key, back.value]
-            .into_iter()
-            .zip(&read)
-            .zip(wanted)
-            .map(|((values, read), wanted)| {
-                wanted.then(|| B::from_host(values, &read.dims, &[0, 1, 2, 3], &device))
-            })
-            .collect();
+        let (shape, bias) = (operands.shape, operands.bias.as_ref().map(Read::bias));
+        let mut gradients: InputGradients<B> = match &operands.tokens {
+            Form::Apart(read) => {
+                let [query, key, value] = read.each_ref().map(Read::tokens);
+                let (grad, output) = (Read::new(&grad), Read::new(&output));
+                let forward = grad::AttentionResult { output: output.tokens(), logsumexp };
+                let orders = [read[0].order, read[1].order];
+                let back = grad::attention_backward(
+                    level,
+                    shape,
+                    grad.tokens(),
+                    query,
+                    key,
+                    value,
+                    bias,
+                    forward,
+                    orders,
+                );
+                let each =
+                    [(back.query, orders[0]), (back.key, orders[1]), (back.value, orders[1])].into_iter();
+                each.zip(read)
+                    .zip(wanted)
+                    .map(|(((values, order), read), wanted)| {
+                        wanted.then(|| B::from_host(values, &read.dims, &axes(order), &device))
+                    })
+                    .collect()
+            }
+            Form::Packed(qkv) => {
+                let (grad, output) = (grad.row_major(), output.row_major());
+                let strides = RowOrder::TokensFirst.strides(shape.heads, shape.queries, shape.value_width);
+                let [grad, output] = [&grad, &output].map(|values| Tokens { values, strides });
+                let forward = grad::AttentionResult { output, logsumexp };
+                let back = grad::packed_attention_backward(level, shape, grad, qkv, bias, forward);
+                vec![wanted[0].then(|| B::from_host(back, hosts[0].shape(), &[0, 1, 2], &device))]
+            }
+        };
         // The mask is no parameter: the function on tensors makes it.
         gradients.resize_with(wanted.len(), || None);
         Some(gradients)
@@ -204,24 +321,23 @@ impl<B: Kernels> Step<B> for AttentionStep<B> {
     }
 }
 
-pub(crate) fn run<B: Kernels>(tensors: Vec<FloatTensor<B>>, scale: f64, causal: bool) -> FloatTensor<B> {
-    match host_forward::<B>(&tensors, scale, causal) {
+pub(crate) fn run<B: Kernels>(tensors: Vec<FloatTensor<B>>, form: AttentionForm) -> FloatTensor<B> {
+    match host_forward::<B>(&tensors, form) {
         Some((output, _)) => output,
-        None => reference::<B>(tensors, scale, causal),
+        None => reference::<B>(tensors, form),
     }
 }
 
 pub(crate) fn record<B: Kernels, C: CheckpointStrategy>(
     tensors: Vec<FloatTensor<Autodiff<B, C>>>,
-    scale: f64,
-    causal: bool,
+    form: AttentionForm,
 ) -> FloatTensor<Autodiff<B, C>> {
     let plain: Vec<_> = tensors.iter().map(|tensor| tensor.primitive().clone()).collect();
-    match host_forward::<B>(&plain, scale, causal) {
-        None => reference::<Autodiff<B, C>>(tensors, scale, causal),
+    match host_forward::<B>(&plain, form) {
+        None => reference::<Autodiff<B, C>>(tensors, form),
         Some((output, logsumexp)) => {
             let saved = Saved::host(logsumexp);
-            let step = AttentionStep { tensors: plain, output: output.clone(), scale, causal, saved };
+            let step = AttentionStep { tensors: plain, output: output.clone(), form, saved };
             record::known::<B, C, _>(tensors, output, step)
         }
     }

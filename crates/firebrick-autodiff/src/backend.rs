@@ -2,6 +2,7 @@
 // burn's ndarray backend is deprecated upstream; it is first class here.
 #![allow(deprecated)]
 
+use crate::attention::AttentionForm;
 use crate::custom::{self, Rule};
 use crate::host::HostBackend;
 use crate::list::TensorList;
@@ -130,9 +131,10 @@ pub trait DiffBackend: Kernels {
         linear::run::<Self>(inputs.0, activation)
     }
 
-    /// See [`attention`](crate::attention()): queries, keys, values and, if there is one, what is added to the scores.
-    fn attention(#[extension_type] inputs: TensorList<Self>, scale: f64, causal: bool) -> FloatTensor<Self> {
-        attention::run::<Self>(inputs.0, scale, causal)
+    /// See [`attention`](crate::attention()) and [`self_attention`](crate::self_attention): queries, keys and values, or one tensor of them,
+    /// and, if there is one, what is added to the scores.
+    fn attention(#[extension_type] inputs: TensorList<Self>, form: AttentionForm) -> FloatTensor<Self> {
+        attention::run::<Self>(inputs.0, form)
     }
 
     /// See [`max_pool`](crate::max_pool) and its neighbours.
@@ -201,8 +203,8 @@ impl<B: Kernels, C: CheckpointStrategy> DiffBackend for Autodiff<B, C> {
         linear::record::<B, C>(inputs.0, activation)
     }
 
-    fn attention(inputs: TensorList<Self>, scale: f64, causal: bool) -> FloatTensor<Self> {
-        attention::record::<B, C>(inputs.0, scale, causal)
+    fn attention(inputs: TensorList<Self>, form: AttentionForm) -> FloatTensor<Self> {
+        attention::record::<B, C>(inputs.0, form)
     }
 
     fn pool(x: FloatTensor<Self>, pooling: Pooling) -> FloatTensor<Self> {

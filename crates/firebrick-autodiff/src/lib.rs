@@ -8,7 +8,7 @@
 //! - [`conv_chain`]: convolutions with BatchNorm and activation, one after another
 //! - [`linear`]: a linear layer with its activation
 //! - [`layer_norm`]: layer normalisation over the last axis
-//! - [`attention`]: scaled dot-product attention, with masks
+//! - [`attention`] and [`self_attention`]: scaled dot-product attention, with masks
 //! - [`softmax`]; [`cross_entropy`] and [`soft_cross_entropy`] of logits
 //! - [`max_pool`], [`average_pool`], [`adaptive_average_pool`], [`global_average_pool`]
 //! - [`adam_update`], [`sgd_update`]: the optimizers' rules, in place where they can
@@ -72,7 +72,7 @@ mod softmax;
 mod tensors;
 mod update;
 
-pub use attention::{AttentionOptions, attention};
+pub use attention::{AttentionOptions, attention, self_attention};
 pub use check_gradient::{GradientCheck, GradientError, check_gradient};
 pub use checkpoint::checkpoint;
 pub use conv_chain::{ChainMoments, ChainParameters, conv_chain};

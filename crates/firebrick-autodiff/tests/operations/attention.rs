@@ -2,7 +2,7 @@
 
 use crate::agreement::{agrees, check, devices, values};
 use burn::tensor::{Bool, Device, Tensor};
-use firebrick_autodiff::{AttentionOptions, attention};
+use firebrick_autodiff::{AttentionOptions, attention, self_attention};
 
 /// A mask that hides about a third of the keys, never the first one.
 fn mask(dims: [usize; 4], device: &Device) -> Tensor<4, Bool> {
@@ -52,7 +52,51 @@ fn agrees_for_heads_and_tokens_exchanged_in_memory() {
 }
 
 #[test]
+fn agrees_for_packed_queries_keys_and_values() {
+    for (batch, tokens, heads, width) in [(1, 1, 1, 1), (2, 5, 3, 4), (1, 70, 2, 16)] {
+        let inputs = [values(batch * tokens * 3 * heads * width, 1)];
+        let masks = [None, Some([batch, heads, tokens, tokens]), Some([1, 1, 1, tokens])];
+        for (dims, causal) in masks.into_iter().flat_map(|dims| [(dims, false), (dims, true)]) {
+            let what =
+                format!("{batch} x {tokens}, {heads} heads of {width}, mask {dims:?}, causal {causal}");
+            agrees(&what, 2e-5, &inputs, |t| {
+                let qkv = t[0].clone().reshape([batch, tokens, 3 * heads * width]);
+                let mask = dims.map(|dims| mask(dims, &qkv.device()));
+                self_attention(qkv, heads, AttentionOptions { mask, causal, scale: None }).flatten(0, 2)
+            });
+        }
+    }
+}
+
+#[test]
+fn packed_attention_is_that_of_the_three_apart() {
+    for (name, device) in devices() {
+        let (tokens, heads, width) = (7, 3, 4);
+        let qkv = Tensor::<1>::from_data(values(2 * tokens * 36, 3).as_slice(), &device);
+        let qkv = qkv.reshape([2, tokens, 36]);
+        let packed = self_attention(qkv.clone(), heads, AttentionOptions::default());
+        let [query, key, value] = [0, 1, 2].map(|part| {
+            let part = qkv.clone().narrow(2, part * heads * width, heads * width);
+            part.reshape([2, tokens, heads, width]).swap_dims(1, 2)
+        });
+        let apart = attention(query, key, value, AttentionOptions::default());
+        let apart = apart.swap_dims(1, 2).reshape([2, tokens, heads * width]);
+        let difference: f32 = (packed - apart).abs().max().into_scalar();
+        assert!(difference < 1e-6, "{name}: {difference}");
+    }
+}
+
+#[test]
+#[should_panic(expected = "self_attention: 8 features are no queries, keys and values of 2 heads")]
+fn refuses_features_that_are_not_three_times_the_heads() {
+    self_attention(Tensor::ones([1, 2, 8], &Device::ndarray()), 2, AttentionOptions::default());
+}
+
+#[test]
 fn its_gradient_is_that_of_differences() {
+    check(&[("qkv", &[2, 3, 12])], |inputs| {
+        self_attention(inputs.tensor(0), 2, AttentionOptions { causal: true, ..Default::default() })
+    });
     let inputs: [(&str, &[usize]); 3] =
         [("query", &[1, 2, 3, 4]), ("key", &[1, 2, 5, 4]), ("value", &[1, 2, 5, 2])];
     check(&inputs, |inputs| {

@@ -51,7 +51,7 @@ impl<'a> Strided<'a> {
         Self { row: self.column, column: self.row, ..self }
     }
 
-    fn from(self, row: usize, column: usize) -> Self {
+    pub(crate) fn from(self, row: usize, column: usize) -> Self {
         Self { values: &self.values[row * self.row + column * self.column..], ..self }
     }
 }
@@ -149,10 +149,8 @@ fn pack<S: Simd>(simd: S, matrix: Strided<'_>, rows: usize, columns: usize, inde
 /// A part of a product: some rows, some panels, all or some of the sum.
 #[derive(Debug)]
 pub(crate) struct Part<'a> {
-    /// `[rows, depth]`, each row dense.
-    pub(crate) left: &'a [f32],
-    /// Values from one row of the left operand to the next.
-    pub(crate) left_row: usize,
+    /// `[rows, depth]`; dense along one of them.
+    pub(crate) left: Strided<'a>,
     pub(crate) rows: usize,
     pub(crate) right: &'a Packed,
     /// The rows of the right operand that the left one's columns meet.
@@ -190,12 +188,15 @@ impl Part<'_> {
             return;
         }
         let table = |row: usize| Pixels::new((0..self.rows).map(|i| (i * row) as u32).collect());
-        let (left, to) = (table(self.left_row), table(self.result_row));
+        let (left, to) = (table(self.left.row), table(self.result_row));
         let panel_len = self.right.depth * self.right.panel;
         let mut first = self.depth.start;
         loop {
             let last = (first + DEPTH).min(self.depth.end);
-            let runs = Runs::new(vec![0], last - first);
+            let runs = match self.left.column {
+                1 => Runs::new(vec![0], last - first),
+                column => Runs::new((0..last - first).map(|k| (k * column) as u32).collect(), 1),
+            };
             let done = last == self.depth.end;
             for panel in self.panels.clone() {
                 let right = &self.right.values[panel * panel_len..(panel + 1) * panel_len];
@@ -207,10 +208,10 @@ impl Part<'_> {
                     _ => Start::Partial,
                 };
                 let product = Product {
-                    left: &self.left[first - self.depth.start..],
+                    left: self.left.from(0, first - self.depth.start).values,
                     runs: &runs,
                     first_run: 0,
-                    run_count: 1,
+                    run_count: runs.count(),
                     right: &right[first * self.right.panel..last * self.right.panel],
                     vectors: PANEL,
                     start,

@@ -19,8 +19,8 @@ mod testing;
 mod update;
 
 pub use attention::{
-    Attention, AttentionGradients, AttentionResult, AttentionShape, MASKED, ScoreBias, Tokens, attention,
-    attention_backward,
+    Attention, AttentionGradients, AttentionResult, AttentionShape, MASKED, RowOrder, ScoreBias, Tokens,
+    attention, attention_backward, packed_attention_backward, packed_tokens,
 };
 pub use layer_norm::{LayerNorm, LayerNormGradients, layer_norm, layer_norm_backward};
 pub use linear::{Linear, LinearGradients, Weight, linear, linear_backward};

@@ -4,8 +4,8 @@ use burn::nn::conv::Conv2d;
 use burn::nn::{BatchNorm, Linear};
 use burn::tensor::Tensor;
 use firebrick_autodiff::{
-    AttentionOptions, adaptive_average_pool, attention, average_pool, global_average_pool, layer_norm,
-    linear, max_pool,
+    AttentionOptions, adaptive_average_pool, average_pool, global_average_pool, layer_norm, linear, max_pool,
+    self_attention,
 };
 use firebrick_nn::dropout::DropPath;
 use firebrick_nn::{Activation, ConvNormAct, Residual, dense};
@@ -345,12 +345,8 @@ fn squares(x: Tensor<4>) -> Tensor<4> {
 impl AttentionLayer {
     /// `[batch, tokens, width]` to the same.
     pub fn forward(&self, x: Tensor<3>, heads: usize) -> Tensor<3> {
-        let [batch, tokens, width] = x.dims();
         let qkv = dense(&self.qkv, x, Activation::None);
-        let qkv = qkv.reshape([batch, tokens, 3, heads, width / heads]).permute([2, 0, 3, 1, 4]);
-        let [query, key, value] = [0, 1, 2]
-            .map(|part| qkv.clone().narrow(0, part, 1).reshape([batch, heads, tokens, width / heads]));
-        let context = attention(query, key, value, AttentionOptions::default());
-        dense(&self.output, context.swap_dims(1, 2).reshape([batch, tokens, width]), Activation::None)
+        let context = self_attention(qkv, heads, AttentionOptions::default());
+        dense(&self.output, context, Activation::None)
     }
 }

@@ -1,6 +1,6 @@
 //! The backward pass: every tile's weights once more, from the logarithms of the rows' sums.
 
-use super::{AttentionGradients, AttentionResult, AttentionShape, Forward, TILE};
+use super::{AttentionResult, AttentionShape, Forward, Places, TILE, Tokens};
 use crate::chain::Work;
 use crate::grad::lanes;
 use crate::grad::matmul::{Packed, Part, Strided};
@@ -9,33 +9,27 @@ use rayon::prelude::*;
 
 pub(super) struct Backward<'a> {
     pub(super) inputs: Forward<'a>,
-    pub(super) grad: &'a [f32],
+    pub(super) grad: Tokens<'a>,
     pub(super) forward: AttentionResult<'a>,
+    /// Of queries, keys and values.
+    pub(super) to: [Places<'a>; 3],
 }
 
 impl Backward<'_> {
     /// The gradients of one head of one sequence. With weights `P`, `dP = grad · valueᵀ` and `D = sum(grad * output)`:
     /// `dV = Pᵀ · grad`, `dS = P * (dP - D)`, `dQ = scale * dS · K`, `dK = scale * dSᵀ · Q`.
-    fn head<S: Simd>(
-        &self,
-        simd: S,
-        head: usize,
-        query_to: &mut [f32],
-        key_to: &mut [f32],
-        value_to: &mut [f32],
-    ) {
+    fn head<S: Simd>(&self, simd: S, head: usize) {
         let AttentionShape { queries, keys, width, value_width, scale, .. } = self.inputs.shape;
         let [query, key, value] = self.inputs.matrices(head);
         let keys_across = Packed::new(simd, key.transposed(), width, keys);
         let values_across = Packed::new(simd, value.transposed(), value_width, keys);
         let keys_down = Packed::new(simd, key, keys, width);
-        let of_head = head * queries * value_width..(head + 1) * queries * value_width;
-        let (grad, output) = (&self.grad[of_head.clone()], &self.forward.output[of_head]);
+        let (sequence, head_of) = self.inputs.place(head);
+        let [grad, output] = [self.grad, self.forward.output].map(|tokens| tokens.head(sequence, head_of));
         let logsumexp = &self.forward.logsumexp[head * queries..(head + 1) * queries];
 
         let mut weights = vec![0.0; TILE * TILE];
         let mut slopes = vec![0.0; TILE * TILE];
-        let mut turned = vec![0.0; TILE * TILE];
         let mut query_sums = vec![0.0; TILE * keys_down.width()];
         let grad_width = value_width.next_multiple_of(keys_down.panel());
         let mut key_sums = vec![0.0; keys * keys_down.width()];
@@ -43,17 +37,16 @@ impl Backward<'_> {
         for first in (0..queries).step_by(TILE) {
             let rows = first..queries.min(first + TILE);
             let count = rows.len();
-            let grad = &grad[first * value_width..rows.end * value_width];
-            let output = &output[first * value_width..rows.end * value_width];
-            let query_tile = Strided { values: &query.values[first * query.row..], ..query };
-            let queries_packed = Packed::new(simd, query_tile, count, width);
-            let grad_packed = Packed::new(simd, Strided::rows(grad, value_width), count, value_width);
+            let grad = grad.from(first, 0);
+            let queries_packed = Packed::new(simd, query.from(first, 0), count, width);
+            let grad_packed = Packed::new(simd, grad, count, value_width);
             let mut products = [0.0; TILE];
             simd.vectorize(
                 #[inline(always)]
                 || {
-                    let both = grad.chunks_exact(value_width).zip(output.chunks_exact(value_width));
-                    for (product, (grad, output)) in products.iter_mut().zip(both) {
+                    for (index, product) in products.iter_mut().take(count).enumerate() {
+                        let grad = &grad.from(index, 0).values[..value_width];
+                        let output = &output.from(first + index, 0).values[..value_width];
                         [*product] = lanes::sums(
                             simd,
                             [grad, output],
@@ -69,7 +62,6 @@ impl Backward<'_> {
                 let panel = values_across.panel();
                 Part {
                     left: grad,
-                    left_row: value_width,
                     rows: count,
                     right: &values_across,
                     depth: 0..value_width,
@@ -116,10 +108,8 @@ impl Backward<'_> {
                     (&weights, &grad_packed, &mut value_sums, grad_width),
                     (&slopes, &queries_packed, &mut key_sums, keys_down.width()),
                 ] {
-                    turn(from, &mut turned);
                     Part {
-                        left: &turned,
-                        left_row: TILE,
+                        left: Strided::rows(from, TILE).transposed(),
                         rows: tile.keys.len(),
                         right,
                         depth: 0..count,
@@ -129,8 +119,7 @@ impl Backward<'_> {
                     .add(simd, &mut sums[tile.keys.start * row..]);
                 }
                 Part {
-                    left: &slopes,
-                    left_row: TILE,
+                    left: Strided::rows(&slopes, TILE),
                     rows: count,
                     right: &keys_down,
                     depth: tile.keys.clone(),
@@ -139,48 +128,27 @@ impl Backward<'_> {
                 }
                 .add(simd, &mut query_sums);
             }
-            unfill(
-                &query_sums,
-                keys_down.width(),
-                scale,
-                &mut query_to[first * width..rows.end * width],
-                width,
-            );
+            self.put(0, head, first, &query_sums[..count * keys_down.width()], keys_down.width(), scale);
         }
-        unfill(&key_sums, keys_down.width(), scale, key_to, width);
-        unfill(&value_sums, grad_width, 1.0, value_to, value_width);
+        self.put(1, head, 0, &key_sums, keys_down.width(), scale);
+        self.put(2, head, 0, &value_sums, grad_width, 1.0);
     }
-}
 
-/// Exchanges the rows and columns of a tile.
-fn turn(from: &[f32], to: &mut [f32]) {
-    for (row, to) in to.chunks_exact_mut(TILE).enumerate() {
-        for (column, to) in to.iter_mut().enumerate() {
-            *to = from[column * TILE + row];
+    /// Puts down the gradients of a head's tokens from `first` on: rows of `filled` values, scaled.
+    fn put(&self, part: usize, head: usize, first: usize, from: &[f32], filled: usize, scale: f32) {
+        let (sequence, head) = self.inputs.place(head);
+        for (token, from) in from.chunks_exact(filled).enumerate() {
+            // SAFETY: every head has its rows to itself.
+            let to = unsafe { self.to[part].row(sequence, head, first + token) };
+            to.iter_mut().zip(from).for_each(|(to, from)| *to = scale * from);
         }
-    }
-}
-
-/// Rows of `filled` values, scaled, into rows of `width`.
-fn unfill(from: &[f32], filled: usize, scale: f32, to: &mut [f32], width: usize) {
-    for (from, to) in from.chunks_exact(filled).zip(to.chunks_exact_mut(width)) {
-        to.iter_mut().zip(from).for_each(|(to, from)| *to = scale * from);
     }
 }
 
 impl Work for Backward<'_> {
-    type Output = AttentionGradients;
+    type Output = ();
 
-    fn run<S: Simd>(self, simd: S) -> AttentionGradients {
-        let AttentionShape { queries, keys, width, value_width, .. } = self.inputs.shape;
-        let heads = self.inputs.heads();
-        let mut query = vec![0.0; heads * queries * width];
-        let mut key = vec![0.0; heads * keys * width];
-        let mut value = vec![0.0; heads * keys * value_width];
-        (query.par_chunks_mut(queries * width))
-            .zip(key.par_chunks_mut(keys * width).zip(value.par_chunks_mut(keys * value_width)))
-            .enumerate()
-            .for_each(|(head, (query, (key, value)))| self.head(simd, head, query, key, value));
-        AttentionGradients { query, key, value }
+    fn run<S: Simd>(self, simd: S) {
+        (0..self.inputs.heads()).into_par_iter().for_each(|head| self.head(simd, head));
     }
 }

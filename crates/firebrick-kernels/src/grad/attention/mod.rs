@@ -9,6 +9,7 @@ mod backward;
 use super::lanes;
 use super::matmul::{Packed, Part, Strided};
 use crate::SimdLevel;
+use crate::buffer::Shared;
 use crate::chain::Work;
 use crate::simd::Simd;
 use backward::Backward;
@@ -51,6 +52,45 @@ pub struct Tokens<'a> {
     pub strides: [usize; 3],
 }
 
+/// The order in which the rows of a dense tensor of tokens lie in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowOrder {
+    /// `[batch, heads, tokens, features]`.
+    HeadsFirst,
+    /// `[batch, tokens, heads, features]`, as a linear layer leaves them and takes them.
+    TokensFirst,
+}
+
+impl RowOrder {
+    /// Values from one sequence, head and token to the next.
+    pub fn strides(self, heads: usize, tokens: usize, width: usize) -> [usize; 3] {
+        match self {
+            Self::HeadsFirst => [heads * tokens * width, tokens * width, width],
+            Self::TokensFirst => [heads * tokens * width, width, heads * width],
+        }
+    }
+}
+
+/// Where the rows of a result go, disjoint ones.
+#[derive(Clone, Copy)]
+struct Places<'a> {
+    to: Shared<'a>,
+    strides: [usize; 3],
+    width: usize,
+}
+
+impl<'a> Places<'a> {
+    /// The row of a token.
+    ///
+    /// # Safety
+    /// Nobody else uses it.
+    unsafe fn row(&self, sequence: usize, head: usize, token: usize) -> &'a mut [f32] {
+        let at = sequence * self.strides[0] + head * self.strides[1] + token * self.strides[2];
+        // SAFETY: handed on to the caller.
+        unsafe { self.to.write(at, self.width) }
+    }
+}
+
 /// What is added to the scores.
 #[derive(Debug, Clone, Copy)]
 pub struct ScoreBias<'a> {
@@ -63,7 +103,7 @@ pub struct ScoreBias<'a> {
 /// What [`attention`] returns: the result, and what [`attention_backward`] needs of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attention {
-    /// `[batch, heads, queries, value_width]`.
+    /// `[batch, heads, queries, value_width]`, in the order that was asked for.
     pub output: Vec<f32>,
     /// The logarithm of the sum of each query's weights: `[batch, heads, queries]`.
     pub logsumexp: Vec<f32>,
@@ -73,19 +113,12 @@ pub struct Attention {
 #[derive(Debug, Clone, Copy)]
 pub struct AttentionResult<'a> {
     /// As [`Attention::output`].
-    pub output: &'a [f32],
+    pub output: Tokens<'a>,
     /// As [`Attention::logsumexp`].
     pub logsumexp: &'a [f32],
 }
 
-impl Attention {
-    /// The result, borrowed.
-    pub fn borrow(&self) -> AttentionResult<'_> {
-        AttentionResult { output: &self.output, logsumexp: &self.logsumexp }
-    }
-}
-
-/// The gradients of [`attention`]'s arguments, each dense, `[batch, heads, tokens, features]`.
+/// The gradients of [`attention`]'s arguments, each dense, `[batch, heads, tokens, features]` in the order that was asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AttentionGradients {
     /// Of the queries.
@@ -96,8 +129,8 @@ pub struct AttentionGradients {
     pub value: Vec<f32>,
 }
 
-/// `softmax(query · keyᵀ * scale + bias) · value` for each sequence and head. The result is `[batch, heads, queries, value_width]`;
-/// zeros for a query from which every key is [`MASKED`].
+/// `softmax(query · keyᵀ * scale + bias) · value` for each sequence and head. The result is `[batch, heads, queries, value_width]`, its rows in
+/// the given order; zeros for a query from which every key is [`MASKED`].
 ///
 /// # Panics
 /// If the lengths do not fit together, or the processor lacks the level.
@@ -108,13 +141,14 @@ pub fn attention(
     key: Tokens<'_>,
     value: Tokens<'_>,
     bias: Option<ScoreBias<'_>>,
+    order: RowOrder,
 ) -> Attention {
     check(&shape, query, key, value, bias);
-    level.run(Forward { shape, query, key, value, bias })
+    level.run(Forward { shape, query, key, value, bias, order })
 }
 
 /// The gradients of the queries, keys and values for the gradient `grad` of what [`attention`] gave as `forward`; of the bias there
-/// is none.
+/// is none. The queries' has its rows in the first of the orders, those of keys and values in the second.
 ///
 /// # Panics
 /// As [`attention`].
@@ -122,19 +156,99 @@ pub fn attention(
 pub fn attention_backward(
     level: SimdLevel,
     shape: AttentionShape,
-    grad: &[f32],
+    grad: Tokens<'_>,
     query: Tokens<'_>,
     key: Tokens<'_>,
     value: Tokens<'_>,
     bias: Option<ScoreBias<'_>>,
     forward: AttentionResult<'_>,
+    orders: [RowOrder; 2],
 ) -> AttentionGradients {
-    check(&shape, query, key, value, bias);
+    let AttentionShape { batch, heads, queries, keys, width, value_width, .. } = shape;
+    let inputs = Forward { shape, query, key, value, bias, order: orders[0] };
+    check_backward(&inputs, grad, forward);
+    let len = |tokens: usize, width: usize| batch * heads * tokens * width;
+    let sizes = [(queries, width, orders[0]), (keys, width, orders[1]), (keys, value_width, orders[1])];
+    let mut gradients = sizes.map(|(tokens, width, _)| Vec::with_capacity(len(tokens, width)));
+    let [query, key, value] = gradients.each_mut();
+    let to =
+        [(query, sizes[0]), (key, sizes[1]), (value, sizes[2])].map(|(vector, (tokens, width, order))| {
+            Places {
+                to: Shared::spare(vector, len(tokens, width)),
+                strides: order.strides(heads, tokens, width),
+                width,
+            }
+        });
+    level.run(Backward { inputs, grad, forward, to });
+    for (vector, (tokens, width, _)) in gradients.iter_mut().zip(sizes) {
+        // SAFETY: the rows of the orders fill the vector, and every row has been written.
+        unsafe { vector.set_len(len(tokens, width)) };
+    }
+    let [query, key, value] = gradients;
+    AttentionGradients { query, key, value }
+}
+
+/// The queries, keys and values of self-attention as one linear layer computes them: `[batch, tokens, 3, heads, width]`.
+pub fn packed_tokens<'a>(qkv: &'a [f32], shape: &AttentionShape) -> [Tokens<'a>; 3] {
+    let row = shape.heads * shape.width;
+    let strides = packed_strides(shape);
+    [0, 1, 2].map(|part| Tokens { values: qkv.get(part * row..).unwrap_or_default(), strides })
+}
+
+fn packed_strides(shape: &AttentionShape) -> [usize; 3] {
+    let row = 3 * shape.heads * shape.width;
+    [shape.queries * row, shape.width, row]
+}
+
+/// As [`attention_backward`], of [`packed_tokens`]: the gradient of all three, `[batch, tokens, 3, heads, width]`.
+///
+/// # Panics
+/// As [`attention`]; if there are other keys than queries, or values of another width.
+pub fn packed_attention_backward(
+    level: SimdLevel,
+    shape: AttentionShape,
+    grad: Tokens<'_>,
+    qkv: &[f32],
+    bias: Option<ScoreBias<'_>>,
+    forward: AttentionResult<'_>,
+) -> Vec<f32> {
+    let AttentionShape { batch, heads, queries, keys, width, value_width, .. } = shape;
+    assert!(queries == keys && width == value_width, "attention: {shape:?} cannot be packed");
+    let [query, key, value] = packed_tokens(qkv, &shape);
+    let inputs = Forward { shape, query, key, value, bias, order: RowOrder::TokensFirst };
+    check_backward(&inputs, grad, forward);
+    let len = batch * queries * 3 * heads * width;
+    let mut gradient = Vec::with_capacity(len);
+    let all = Shared::spare(&mut gradient, len);
+    let strides = packed_strides(&shape);
+    let to = [0, 1, 2].map(|part| Places { to: all.from(part * heads * width), strides, width });
+    level.run(Backward { inputs, grad, forward, to });
+    // SAFETY: the rows of the three fill the vector, and every row has been written.
+    unsafe { gradient.set_len(len) };
+    gradient
+}
+
+fn check_backward(inputs: &Forward<'_>, grad: Tokens<'_>, forward: AttentionResult<'_>) {
+    let shape = inputs.shape;
+    check(&shape, inputs.query, inputs.key, inputs.value, inputs.bias);
+    for (what, tokens) in [("gradients", grad), ("results", forward.output)] {
+        reaches(&shape, what, tokens.values, tokens.strides, shape.queries, shape.value_width);
+    }
     let queries = shape.batch * shape.heads * shape.queries;
-    assert_eq!(grad.len(), queries * shape.value_width, "attention: the gradient is as large as the result");
-    assert_eq!(forward.output.len(), grad.len(), "attention: the result of other queries");
     assert_eq!(forward.logsumexp.len(), queries, "attention: the sums of other queries");
-    level.run(Backward { inputs: Forward { shape, query, key, value, bias }, grad, forward })
+}
+
+/// Panics unless the last row of the tokens lies within the values.
+fn reaches(
+    shape: &AttentionShape,
+    what: &str,
+    values: &[f32],
+    strides: [usize; 3],
+    tokens: usize,
+    row: usize,
+) {
+    let last: usize = strides.iter().zip([shape.batch, shape.heads, tokens]).map(|(s, n)| s * (n - 1)).sum();
+    assert!(last + row <= values.len(), "attention: the {what} end before their last row");
 }
 
 fn check(
@@ -149,15 +263,11 @@ fn check(
         [batch, heads, queries, keys, width, value_width].iter().all(|&size| size > 0),
         "attention: nothing to attend to: {shape:?}"
     );
-    let reaches = |what: &str, values: &[f32], strides: [usize; 3], tokens: usize, row: usize| {
-        let last: usize = strides.iter().zip([batch, heads, tokens]).map(|(s, n)| s * (n - 1)).sum();
-        assert!(last + row <= values.len(), "attention: the {what} end before their last row");
-    };
-    reaches("queries", query.values, query.strides, queries, width);
-    reaches("keys", key.values, key.strides, keys, width);
-    reaches("values", value.values, value.strides, keys, value_width);
+    reaches(shape, "queries", query.values, query.strides, queries, width);
+    reaches(shape, "keys", key.values, key.strides, keys, width);
+    reaches(shape, "values", value.values, value.strides, keys, value_width);
     if let Some(bias) = bias {
-        reaches("biases", bias.values, bias.strides, queries, keys);
+        reaches(shape, "biases", bias.values, bias.strides, queries, keys);
     }
 }
 
@@ -175,6 +285,7 @@ struct Forward<'a> {
     key: Tokens<'a>,
     value: Tokens<'a>,
     bias: Option<ScoreBias<'a>>,
+    order: RowOrder,
 }
 
 /// A tile of queries and keys of a head.
@@ -198,8 +309,7 @@ impl Tile<'_> {
     fn scores<S: Simd>(&self, simd: S, query: Strided<'_>, keys: &Packed, scores: &mut [f32]) {
         let panel = keys.panel();
         Part {
-            left: &query.values[self.queries.start * query.row..],
-            left_row: query.row,
+            left: query.from(self.queries.start, 0),
             rows: self.queries.len(),
             right: keys,
             depth: 0..self.shape.width,
@@ -238,11 +348,16 @@ impl<'a> Forward<'a> {
         self.shape.batch * self.shape.heads
     }
 
+    /// The sequence and the head within it.
+    fn place(&self, head: usize) -> (usize, usize) {
+        (head / self.shape.heads, head % self.shape.heads)
+    }
+
     /// The tiles of keys that a tile of queries sees.
     fn tiles(&self, head: usize, queries: Range<usize>) -> impl Iterator<Item = Tile<'a>> {
         let shape = self.shape;
         let end = if shape.causal { shape.keys.min(queries.end) } else { shape.keys };
-        let (sequence, head) = (head / shape.heads, head % shape.heads);
+        let (sequence, head) = self.place(head);
         let bias = self.bias.map(|ScoreBias { values, strides }| {
             (&values[sequence * strides[0] + head * strides[1]..], strides[2])
         });
@@ -255,16 +370,17 @@ impl<'a> Forward<'a> {
     }
 
     fn matrices(&self, head: usize) -> [Strided<'a>; 3] {
-        let (sequence, head) = (head / self.shape.heads, head % self.shape.heads);
+        let (sequence, head) = self.place(head);
         [self.query, self.key, self.value].map(|tokens| tokens.head(sequence, head))
     }
 
-    /// Attends with one head of one sequence.
-    fn head<S: Simd>(&self, simd: S, head: usize, output: &mut [f32], logsumexp: &mut [f32]) {
+    /// Attends with one head of one sequence, whose rows of the output nobody else uses.
+    fn head<S: Simd>(&self, simd: S, head: usize, output: Places<'_>, logsumexp: &mut [f32]) {
         let AttentionShape { queries, keys, width, value_width, .. } = self.shape;
         let [query, key, value] = self.matrices(head);
         let keys_packed = Packed::new(simd, key.transposed(), width, keys);
         let values = Packed::new(simd, value, keys, value_width);
+        let (sequence, head_of) = self.place(head);
         let mut scores = vec![0.0; TILE * TILE];
         let mut sums = vec![0.0; TILE * values.width()];
         for first in (0..queries).step_by(TILE) {
@@ -318,8 +434,7 @@ impl<'a> Forward<'a> {
                     },
                 );
                 Part {
-                    left: &scores,
-                    left_row: TILE,
+                    left: Strided::rows(&scores, TILE),
                     rows: rows.len(),
                     right: &values,
                     depth: tile.keys.clone(),
@@ -330,10 +445,12 @@ impl<'a> Forward<'a> {
             }
             for (row, sums) in rows.clone().zip(sums.chunks_exact(values.width())) {
                 let at = row - first;
-                let output = &mut output[row * value_width..(row + 1) * value_width];
+                // SAFETY: this head has its rows to itself.
+                let output = unsafe { output.row(sequence, head_of, row) };
                 if largest[at] < MASKED / 2.0 {
                     // Nothing is seen: zeros, and no weight in the backward pass.
                     logsumexp[row] = f32::INFINITY;
+                    output.fill(0.0);
                     continue;
                 }
                 logsumexp[row] = largest[at] + total[at].ln();
@@ -347,13 +464,21 @@ impl Work for Forward<'_> {
     type Output = Attention;
 
     fn run<S: Simd>(self, simd: S) -> Attention {
-        let AttentionShape { queries, value_width, .. } = self.shape;
-        let mut output = vec![0.0; self.heads() * queries * value_width];
+        let AttentionShape { heads, queries, value_width, .. } = self.shape;
+        let len = self.heads() * queries * value_width;
+        let mut output = Vec::with_capacity(len);
+        let places = Places {
+            to: Shared::spare(&mut output, len),
+            strides: self.order.strides(heads, queries, value_width),
+            width: value_width,
+        };
         let mut logsumexp = vec![0.0; self.heads() * queries];
-        (output.par_chunks_mut(queries * value_width))
-            .zip(logsumexp.par_chunks_mut(queries))
+        logsumexp
+            .par_chunks_mut(queries)
             .enumerate()
-            .for_each(|(head, (output, logsumexp))| self.head(simd, head, output, logsumexp));
+            .for_each(|(head, logsumexp)| self.head(simd, head, places, logsumexp));
+        // SAFETY: the rows of the order fill the vector, and every row has been written.
+        unsafe { output.set_len(len) };
         Attention { output, logsumexp }
     }
 }

@@ -43,24 +43,20 @@ impl Case {
     }
 
     fn run(&self, level: SimdLevel) -> (Attention, AttentionGradients) {
-        let tokens = |values, count: usize, width: usize| {
-            let head = count * width;
-            Tokens { values, strides: [self.shape.heads * head, head, width] }
+        let AttentionShape { heads, queries, keys, width, value_width, .. } = self.shape;
+        let order = RowOrder::HeadsFirst;
+        let tokens = |values, count: usize, width: usize| Tokens {
+            values,
+            strides: order.strides(heads, count, width),
         };
-        let AttentionShape { queries, keys, width, value_width, .. } = self.shape;
         let query = tokens(&self.query, queries, width);
         let (key, value) = (tokens(&self.key, keys, width), tokens(&self.value, keys, value_width));
-        let forward = attention(level, self.shape, query, key, value, self.bias());
-        let back = attention_backward(
-            level,
-            self.shape,
-            &self.grad,
-            query,
-            key,
-            value,
-            self.bias(),
-            forward.borrow(),
-        );
+        let forward = attention(level, self.shape, query, key, value, self.bias(), order);
+        let output = tokens(&forward.output, queries, value_width);
+        let result = AttentionResult { output, logsumexp: &forward.logsumexp };
+        let grad = tokens(&self.grad, queries, value_width);
+        let back =
+            attention_backward(level, self.shape, grad, query, key, value, self.bias(), result, [order; 2]);
         (forward, back)
     }
 
@@ -161,25 +157,83 @@ fn a_query_that_sees_nothing_gets_zeros() {
     });
 }
 
+/// `[batch, heads, tokens, width]` with heads and tokens exchanged in memory.
+fn exchanged(values: &[f32], [batch, heads, tokens, width]: [usize; 4]) -> Vec<f32> {
+    let mut exchanged = vec![0.0; values.len()];
+    let strides = RowOrder::TokensFirst.strides(heads, tokens, width);
+    for (row, values) in values.chunks(width).enumerate() {
+        let place = [row / tokens / heads, row / tokens % heads, row % tokens];
+        let at: usize = place.iter().zip(strides).map(|(place, stride)| place * stride).sum();
+        exchanged[at..at + width].copy_from_slice(values);
+    }
+    assert_eq!(values.len(), batch * heads * tokens * width);
+    exchanged
+}
+
 #[test]
-fn reads_tokens_in_any_order() {
-    // Heads and tokens exchanged in memory, as a projection leaves them.
-    let case = Case::new([2, 3, 6, 6, 8, 8], false, NO_BIAS);
-    let (tokens, heads, width) = (6, 3, 8);
-    let exchange = |values: &[f32]| {
-        let mut exchanged = vec![0.0; values.len()];
-        for (row, values) in values.chunks(width).enumerate() {
-            let (token, head, batch) = (row % tokens, row / tokens % heads, row / tokens / heads);
-            exchanged[((batch * tokens + token) * heads + head) * width..][..width].copy_from_slice(values);
+fn reads_and_writes_tokens_in_any_order() {
+    // Heads and tokens exchanged in memory, as a projection leaves them; the keys' number is another than the queries'.
+    let case = Case::new([2, 3, 6, 9, 8, 5], false, NO_BIAS);
+    let AttentionShape { batch, heads, queries, keys, width, value_width, .. } = case.shape;
+    let turned = |values: &[f32], tokens, width| exchanged(values, [batch, heads, tokens, width]);
+    let query = turned(&case.query, queries, width);
+    let (key, value) = (turned(&case.key, keys, width), turned(&case.value, keys, value_width));
+    let grad = turned(&case.grad, queries, value_width);
+    let order = RowOrder::TokensFirst;
+    let of = |values, tokens, width| Tokens { values, strides: order.strides(heads, tokens, width) };
+    let (query, grad) = (of(&query, queries, width), of(&grad, queries, value_width));
+    let (key, value) = (of(&key, keys, width), of(&value, keys, value_width));
+    let (expected, gradients) = case.run(SimdLevel::Scalar);
+    let forward = attention(SimdLevel::Scalar, case.shape, query, key, value, None, order);
+    assert_eq!(forward.output, turned(&expected.output, queries, value_width));
+    assert_eq!(forward.logsumexp, expected.logsumexp);
+    let output = of(&forward.output, queries, value_width);
+    let result = AttentionResult { output, logsumexp: &forward.logsumexp };
+    for orders in [[order; 2], [RowOrder::HeadsFirst, order], [order, RowOrder::HeadsFirst]] {
+        let back =
+            attention_backward(SimdLevel::Scalar, case.shape, grad, query, key, value, None, result, orders);
+        for (actual, expected, tokens, width, order) in [
+            (&back.query, &gradients.query, queries, width, orders[0]),
+            (&back.key, &gradients.key, keys, width, orders[1]),
+            (&back.value, &gradients.value, keys, value_width, orders[1]),
+        ] {
+            match order {
+                RowOrder::HeadsFirst => assert_eq!(actual, expected),
+                RowOrder::TokensFirst => assert_eq!(*actual, turned(expected, tokens, width)),
+            }
         }
-        exchanged
+    }
+}
+
+#[test]
+fn packed_queries_keys_and_values_are_those_apart() {
+    let case = Case::new([2, 3, 7, 7, 4, 4], true, NO_BIAS);
+    let AttentionShape { batch, heads, queries: tokens, width, .. } = case.shape;
+    let parts =
+        [&case.query, &case.key, &case.value].map(|values| exchanged(values, [batch, heads, tokens, width]));
+    let pack = |parts: &[Vec<f32>; 3]| -> Vec<f32> {
+        let row = heads * width;
+        (0..batch * tokens)
+            .flat_map(|at| parts.iter().flat_map(move |part| &part[at * row..][..row]))
+            .copied()
+            .collect()
     };
-    let [query, key, value] = [&case.query, &case.key, &case.value].map(|values| exchange(values));
-    let strides = [tokens * heads * width, width, heads * width];
-    let of = |values| Tokens { values, strides };
-    let level = SimdLevel::Scalar;
-    let forward = attention(level, case.shape, of(&query), of(&key), of(&value), None);
-    assert_eq!(forward, case.run(level).0);
+    let qkv = pack(&parts);
+    let (expected, gradients) = case.run(SimdLevel::Scalar);
+    let [query, key, value] = packed_tokens(&qkv, &case.shape);
+    let order = RowOrder::TokensFirst;
+    let forward = attention(SimdLevel::Scalar, case.shape, query, key, value, None, order);
+    let turned = |values: &[f32]| exchanged(values, [batch, heads, tokens, width]);
+    assert_eq!(forward.output, turned(&expected.output));
+    let strides = order.strides(heads, tokens, width);
+    let grad = turned(&case.grad);
+    let [output, grad] = [&forward.output, &grad].map(|values| Tokens { values, strides });
+    let result = AttentionResult { output, logsumexp: &forward.logsumexp };
+    let back = packed_attention_backward(SimdLevel::Scalar, case.shape, grad, &qkv, None, result);
+    assert_eq!(
+        back,
+        pack(&[&gradients.query, &gradients.key, &gradients.value].map(|values| turned(values)))
+    );
 }
 
 #[test]
