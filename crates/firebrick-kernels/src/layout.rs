@@ -44,10 +44,16 @@ impl Blocked {
         for (plane, block) in blocked[..self.len()].chunks_exact_mut(self.plane()).enumerate() {
             let first = plane * self.lanes;
             let valid = self.lanes.min(self.channels - first);
-            for (pixel, values) in block.chunks_exact_mut(self.lanes).enumerate() {
-                let from = pixel * self.channels + first;
-                values[..valid].copy_from_slice(&nhwc[from..from + valid]);
-                values[valid..].fill(0.0);
+            let pixels = nhwc.chunks_exact(self.channels).map(|pixel| &pixel[first..first + valid]);
+            let places = pixels.zip(block.chunks_exact_mut(self.lanes));
+            match (valid == self.lanes, valid) {
+                (true, 16) => places.for_each(|(from, to)| copy::<16>(from, to)),
+                (true, 8) => places.for_each(|(from, to)| copy::<8>(from, to)),
+                (true, 4) => places.for_each(|(from, to)| copy::<4>(from, to)),
+                _ => places.for_each(|(from, to)| {
+                    to[..valid].copy_from_slice(from);
+                    to[valid..].fill(0.0);
+                }),
             }
         }
     }
@@ -55,14 +61,31 @@ impl Blocked {
     /// Writes an image in the blocked layout as `[height, width, channels]`.
     pub(crate) fn export(&self, blocked: &[f32], nhwc: &mut [f32]) {
         for (plane, block) in blocked[..self.len()].chunks_exact(self.plane()).enumerate() {
-            let first = plane * self.lanes;
-            let valid = self.lanes.min(self.channels - first);
-            for (pixel, values) in block.chunks_exact(self.lanes).enumerate() {
-                let to = pixel * self.channels + first;
-                nhwc[to..to + valid].copy_from_slice(&values[..valid]);
-            }
+            self.export_plane(plane, block, nhwc);
         }
     }
+
+    /// Writes one block of channels of an image as part of `[height, width, channels]`.
+    pub(crate) fn export_plane(&self, plane: usize, block: &[f32], nhwc: &mut [f32]) {
+        let first = plane * self.lanes;
+        let valid = self.lanes.min(self.channels - first);
+        let pixels = nhwc.chunks_exact_mut(self.channels).map(|pixel| &mut pixel[first..first + valid]);
+        let places = block.chunks_exact(self.lanes).zip(pixels);
+        match valid {
+            16 => places.for_each(|(from, to)| copy::<16>(from, to)),
+            8 => places.for_each(|(from, to)| copy::<8>(from, to)),
+            4 => places.for_each(|(from, to)| copy::<4>(from, to)),
+            _ => places.for_each(|(from, to)| to.copy_from_slice(&from[..valid])),
+        }
+    }
+}
+
+/// Copies `N` values by instructions: a call would cost more than the copy.
+#[inline(always)]
+fn copy<const N: usize>(from: &[f32], to: &mut [f32]) {
+    let from: &[f32; N] = from[..N].try_into().expect("as long as the range");
+    let to: &mut [f32; N] = (&mut to[..N]).try_into().expect("as long as the range");
+    *to = *from;
 }
 
 #[cfg(test)]

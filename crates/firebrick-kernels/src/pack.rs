@@ -5,6 +5,7 @@ use crate::buffer::Buffer;
 use crate::layout::Blocked;
 use crate::params::{ConvShape, FoldedConv};
 use crate::product::Runs;
+use rayon::prelude::*;
 use std::ops::Range;
 
 /// Weights up to this size stay in the second-level cache while their layer runs.
@@ -114,30 +115,48 @@ impl PackedConv {
         planes: usize,
         plane: usize,
         lanes: usize,
-        weight: impl Fn(usize, usize) -> f32,
+        weight: impl Fn(usize, usize) -> f32 + Sync,
     ) -> Self {
+        Self::of_runs(outputs, Runs::planes(planes, plane, lanes), lanes, weight)
+    }
+
+    /// Packs a matrix of `outputs` rows whose columns are read in runs of a vector each, on several threads.
+    pub(crate) fn of_runs(
+        outputs: usize,
+        runs: Runs,
+        lanes: usize,
+        weight: impl Fn(usize, usize) -> f32 + Sync,
+    ) -> Self {
+        /// Columns that are packed at a time, so that neither side leaves the cache.
+        const TOGETHER: usize = 16;
         let output_planes = outputs.div_ceil(lanes);
+        let columns = runs.count() * lanes;
         let mut packed = Self {
             panels: Vec::new(),
-            weights: Buffer::zeroed(output_planes * lanes * planes * lanes),
+            weights: Buffer::zeroed(output_planes * lanes * columns),
             bias: Buffer::zeroed(output_planes * lanes),
-            runs: vec![Runs::planes(planes, plane, lanes)],
+            runs: vec![runs],
             finish: Finish::NOTHING,
             lanes,
         };
-        let mut first_weight = 0;
+        let (mut first_weight, mut rest) = (0, &mut packed.weights[..]);
+        let mut tasks = Vec::new();
         for (first_plane, vectors) in panels_of(output_planes, 2) {
             let index = packed.panels.len();
             packed.panels.push(Panel { index, first_plane, vectors, weights: first_weight, runs: 0 });
-            let width = vectors * lanes;
-            let channels = first_plane * lanes..(first_plane * lanes + width).min(outputs);
-            for (lane, output) in channels.enumerate() {
-                for column in 0..planes * lanes {
-                    packed.weights[first_weight + column * width + lane] = weight(output, column);
+            let (values, behind) = rest.split_at_mut(columns * vectors * lanes);
+            tasks.push((first_plane * lanes, vectors * lanes, values));
+            (first_weight, rest) = (first_weight + columns * vectors * lanes, behind);
+        }
+        tasks.into_par_iter().for_each(|(first, width, values)| {
+            for (block, values) in values.chunks_mut(TOGETHER * width).enumerate() {
+                for lane in 0..width.min(outputs - first) {
+                    for (column, row) in values.chunks_exact_mut(width).enumerate() {
+                        row[lane] = weight(first + lane, block * TOGETHER + column);
+                    }
                 }
             }
-            first_weight += planes * lanes * width;
-        }
+        });
         packed
     }
 

@@ -59,7 +59,7 @@ impl Matrix {
     }
 
     /// The element of the weights at an output channel and a column.
-    fn weight_at<'a>(&self, weight: &'a [f32]) -> impl Fn(usize, usize) -> f32 + 'a {
+    fn weight_at<'a>(&self, weight: &'a [f32]) -> impl Fn(usize, usize) -> f32 + Sync + 'a {
         let inputs = self.conv.in_channels;
         let per_output = weight.len() / self.conv.out_channels;
         let places = self.patches.as_ref().map(|patches| patches.weights(self.conv.kernel));
@@ -252,7 +252,10 @@ impl Matrix {
                         right,
                         right_plane,
                         right_planes: columns,
+                        starts: &[(0, 0)],
                         pixels: pixels.len(),
+                        right_step: lanes,
+                        result_row: columns * lanes,
                     };
                     job.add_to(simd, sums);
                     let (Some(departing), Some(transposed)) = (&departing, &transposed) else { continue };
@@ -261,7 +264,7 @@ impl Matrix {
                             let result = Shared::new(windows);
                             // SAFETY: the memory is this thread's own.
                             unsafe { multiply(simd, dy, transposed, result, plane, pixels.len()) };
-                            patches.scatter(windows, plane, &pixels, image_gradient);
+                            patches.scatter(simd, windows, plane, &pixels, image_gradient);
                         }
                         None => {
                             let result = departing.at(image, pixels.start);
@@ -315,7 +318,7 @@ impl Matrix {
     }
 }
 
-/// The product of a tile and packed weights.
+/// The product of neighbouring pixels and packed weights.
 ///
 /// # Safety
 /// Nobody else uses the elements of the result that are written.
@@ -325,6 +328,23 @@ unsafe fn multiply<S: Simd>(
     packed: &PackedConv,
     result: Shared<'_>,
     result_plane: usize,
+    pixels: usize,
+) {
+    // SAFETY: handed on to the caller.
+    unsafe { multiply_at(simd, left, packed, result, result_plane, Addressing::Contiguous, pixels) }
+}
+
+/// The product of pixels, wherever they are, and packed weights.
+///
+/// # Safety
+/// Nobody else uses the elements of the result that are written.
+pub(super) unsafe fn multiply_at<S: Simd>(
+    simd: S,
+    left: &[f32],
+    packed: &PackedConv,
+    result: Shared<'_>,
+    result_plane: usize,
+    addressing: Addressing<'_>,
     pixels: usize,
 ) {
     for panel in packed.panels() {
@@ -341,7 +361,7 @@ unsafe fn multiply<S: Simd>(
             finish: Finish::NOTHING,
             result: result.from(panel.first_plane * result_plane),
             result_plane,
-            addressing: Addressing::Contiguous,
+            addressing,
             pixels,
             upcoming: packed.upcoming(panel, 0, runs.count()),
         };

@@ -22,6 +22,8 @@ mod patches;
 #[cfg(test)]
 mod tests;
 mod tiles;
+mod window;
+mod windowed;
 
 pub use memory::release_idle_memory;
 
@@ -38,6 +40,7 @@ use moments::Parts;
 use norm::{Norm, NormGradient};
 use operand::{Arriving, Departing, Operand};
 use rayon::prelude::*;
+use windowed::Windowed;
 
 /// One convolution without bias, its BatchNorm and its activation.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -144,6 +147,7 @@ pub struct ConvChain {
 #[derive(Debug)]
 enum Unit {
     Matrix(Matrix),
+    Windowed(Windowed),
     Filter(Filter),
 }
 
@@ -215,6 +219,8 @@ impl ConvChain {
             }
             units.push(if conv.is_depthwise() {
                 Unit::Filter(Filter::new(conv, batch, before, after))
+            } else if let Some(windowed) = Windowed::new(conv, batch, before, after) {
+                Unit::Windowed(windowed)
             } else {
                 Unit::Matrix(Matrix::new(conv, batch, before, after))
             });
@@ -325,6 +331,7 @@ impl Work for Forward<'_> {
             let operand = self.chain.operand(&activations, &norms, index);
             let (y, parts) = match unit {
                 Unit::Matrix(matrix) => matrix.forward(simd, operand, params.weight),
+                Unit::Windowed(windowed) => windowed.forward(simd, operand, params.weight),
                 Unit::Filter(filter) => filter.forward(simd, operand, params.weight),
             };
             let ChainUnit { activation, epsilon, .. } = spec.units[index];
@@ -349,20 +356,11 @@ impl Work for Forward<'_> {
                         .residual
                         .then(|| self.chain.operand(&activations, &norms, 0).raw(image, plane, &whole));
                     norms[units.len() - 1].finish(simd, plane, raw, added, scratch);
-                    export_plane(&last, plane, scratch, nhwc);
+                    last.export_plane(plane, scratch, nhwc);
                 }
             },
         );
         ChainOutput { output, moments, tape: ChainTape { activations, norms } }
-    }
-}
-
-/// Writes one block of channels of an image as part of `[height, width, channels]`.
-fn export_plane(layout: &Blocked, plane: usize, block: &[f32], nhwc: &mut [f32]) {
-    let first = plane * layout.lanes;
-    let valid = layout.lanes.min(layout.channels - first);
-    for (values, pixel) in block.chunks_exact(layout.lanes).zip(nhwc.chunks_exact_mut(layout.channels)) {
-        pixel[first..first + valid].copy_from_slice(&values[..valid]);
     }
 }
 
@@ -423,6 +421,7 @@ impl Work for Backward<'_> {
             let mut departing = Pooled::take(if wanted { batch * layouts[index].len() } else { 0 });
             let counts = match unit {
                 Unit::Matrix(matrix) => matrix.backward_counts(),
+                Unit::Windowed(windowed) => windowed.backward_counts(),
                 Unit::Filter(filter) => filter.backward_counts(),
             };
             let mut parts = Parts::new(counts, layouts[index].planes() * layouts[index].lanes);
@@ -435,6 +434,7 @@ impl Work for Backward<'_> {
                 Arriving { y: &activations[index + 1], layout: layouts[index + 1], gradient: &arriving };
             let weight = match unit {
                 Unit::Matrix(matrix) => matrix.backward(simd, operand, from, params.weight, into),
+                Unit::Windowed(windowed) => windowed.backward(simd, operand, from, params.weight, into),
                 Unit::Filter(filter) => filter.backward(simd, operand, from, params.weight, into),
             };
             let (gamma, beta) = (arriving.gamma.clone(), arriving.beta.clone());
@@ -464,14 +464,14 @@ impl Work for Backward<'_> {
                     |sum, (image, (nhwc, blocked))| {
                         for (plane, block) in blocked.chunks_exact(first.plane()).enumerate() {
                             let Some(added) = &added else {
-                                export_plane(&first, plane, block, nhwc);
+                                first.export_plane(plane, block, nhwc);
                                 continue;
                             };
                             let added = &added[image * first.len() + plane * first.plane()..];
                             for (sum, (a, b)) in sum.iter_mut().zip(block.iter().zip(added)) {
                                 *sum = a + b;
                             }
-                            export_plane(&first, plane, sum, nhwc);
+                            first.export_plane(plane, sum, nhwc);
                         }
                     },
                 );

@@ -20,11 +20,18 @@ pub(crate) struct Outer<'a> {
     pub(crate) right: &'a [f32],
     pub(crate) right_plane: usize,
     pub(crate) right_planes: usize,
+    /// Where pieces of pixels begin on both sides.
+    pub(crate) starts: &'a [(usize, usize)],
+    /// Pixels of a piece. Those of the left operand are one vector apart.
     pub(crate) pixels: usize,
+    /// Values from one pixel of the right operand to the next.
+    pub(crate) right_step: usize,
+    /// Values from one row of the result to the next.
+    pub(crate) result_row: usize,
 }
 
 impl Outer<'_> {
-    /// Values of the result, `[left channels, right channels]`, both filled up to whole vectors.
+    /// Values of a result of these blocks of rows and columns, both filled up to whole vectors.
     pub(crate) fn result_len(left_planes: usize, right_planes: usize, lanes: usize) -> usize {
         left_planes * lanes * right_planes * lanes
     }
@@ -35,16 +42,24 @@ impl Outer<'_> {
     /// If an operand is too short.
     pub(crate) fn add_to<S: Simd>(&self, simd: S, result: &mut [f32]) {
         let lanes = S::LANES;
-        let end = |planes: usize, plane: usize| (planes - 1) * plane + self.pixels * lanes;
         assert!(self.left_planes > 0 && self.right_planes > 0);
-        assert!(end(self.left_planes, self.left_plane) <= self.left.len());
-        assert!(end(self.right_planes, self.right_plane) <= self.right.len());
-        assert!(result.len() >= Self::result_len(self.left_planes, self.right_planes, lanes));
+        if self.pixels == 0 {
+            return;
+        }
+        let left = (self.left_planes - 1) * self.left_plane + self.pixels * lanes;
+        let right = (self.right_planes - 1) * self.right_plane + (self.pixels - 1) * self.right_step + lanes;
+        for &(left_start, right_start) in self.starts {
+            assert!(left_start + left <= self.left.len());
+            assert!(right_start + right <= self.right.len());
+        }
+        let rows = self.left_planes * lanes;
+        assert!(result.len() >= (rows - 1) * self.result_row + self.right_planes * lanes);
         // SAFETY: the asserts cover the last address of each operand.
         unsafe {
             match lanes {
                 1 => self.columns::<S, 1>(simd, result),
                 2 => self.columns::<S, 2>(simd, result),
+                16 => self.columns::<S, 8>(simd, result),
                 _ => self.columns::<S, 4>(simd, result),
             }
         }
@@ -82,28 +97,32 @@ unsafe fn rows<S: Simd, const M: usize, const N: usize>(
         #[inline(always)]
         || {
             let lanes = S::LANES;
-            let width = job.right_planes * lanes;
             for row in (0..job.left_planes * lanes).step_by(M) {
                 // SAFETY: row and block lie within the operands, whose lengths the caller has checked.
                 unsafe {
                     let left = job.left.as_ptr().add(row / lanes * job.left_plane + row % lanes);
                     let right = job.right.as_ptr().add(first * job.right_plane);
                     let mut sums = [[simd.splat(0.0); N]; M];
-                    for pixel in 0..job.pixels {
-                        let mut columns = [simd.splat(0.0); N];
-                        for n in 0..N {
-                            columns[n] = simd.load(right.add(n * job.right_plane + pixel * lanes));
-                        }
-                        for m in 0..M {
-                            let value = simd.splat(*left.add(pixel * lanes + m));
+                    for &(left_start, right_start) in job.starts {
+                        let (mut left, mut right) = (left.add(left_start), right.add(right_start));
+                        for _ in 0..job.pixels {
+                            let mut columns = [simd.splat(0.0); N];
                             for n in 0..N {
-                                sums[m][n] = simd.mul_add(value, columns[n], sums[m][n]);
+                                columns[n] = simd.load(right.add(n * job.right_plane));
                             }
+                            for m in 0..M {
+                                let value = simd.splat(*left.add(m));
+                                for n in 0..N {
+                                    sums[m][n] = simd.mul_add(value, columns[n], sums[m][n]);
+                                }
+                            }
+                            (left, right) = (left.wrapping_add(lanes), right.wrapping_add(job.right_step));
                         }
                     }
                     for m in 0..M {
                         for n in 0..N {
-                            let at = result.as_mut_ptr().add((row + m) * width + (first + n) * lanes);
+                            let at =
+                                result.as_mut_ptr().add((row + m) * job.result_row + (first + n) * lanes);
                             simd.store(at, simd.add(simd.load(at), sums[m][n]));
                         }
                     }
@@ -137,7 +156,10 @@ mod tests {
                 right: &right,
                 right_plane: plane,
                 right_planes,
+                starts: &[(0, 0)],
                 pixels,
+                right_step: lanes,
+                result_row: right_planes * lanes,
             };
             job.add_to(simd, &mut result);
             let at = |values: &[f32], channel: usize, pixel: usize| {

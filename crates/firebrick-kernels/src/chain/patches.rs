@@ -1,7 +1,9 @@
 //! Windows of an image as rows of a matrix: how a convolution with a larger kernel becomes a product.
 
+use crate::grad::{read, write};
 use crate::layout::Blocked;
 use crate::params::ConvShape;
+use crate::simd::Simd;
 use std::ops::Range;
 
 /// The geometry of a convolution whose windows are gathered.
@@ -116,11 +118,32 @@ impl Patches {
     }
 
     /// Adds the matrix's rows to the places of the image that they were gathered from.
-    pub(crate) fn scatter(&self, matrix: &[f32], plane: usize, pixels: &Range<usize>, image: &mut [f32]) {
+    pub(crate) fn scatter<S: Simd>(
+        &self,
+        simd: S,
+        matrix: &[f32],
+        plane: usize,
+        pixels: &Range<usize>,
+        image: &mut [f32],
+    ) {
         let lanes = self.input.lanes;
         for cell in &self.cells {
+            let whole = cell.channels == S::LANES && cell.column.is_multiple_of(S::LANES);
             self.visit(cell, pixels, |rows, to| {
                 let Some((to, step)) = to else { return };
+                if whole {
+                    let from = &matrix[cell.column / lanes * plane..][rows.start * lanes..rows.end * lanes];
+                    simd.vectorize(
+                        #[inline(always)]
+                        || {
+                            for (from, to) in from.chunks_exact(S::LANES).zip(image[to..].chunks_mut(step)) {
+                                let sum = simd.add(read(simd, to), read(simd, from));
+                                write(simd, to, sum);
+                            }
+                        },
+                    );
+                    return;
+                }
                 for lane in 0..cell.channels {
                     let column = cell.column + lane;
                     let from = column / lanes * plane + column % lanes;

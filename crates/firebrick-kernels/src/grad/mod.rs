@@ -15,13 +15,14 @@ mod pool;
 mod rows;
 mod softmax;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod update;
 
 pub use attention::{
     Attention, AttentionGradients, AttentionResult, AttentionShape, MASKED, RowOrder, ScoreBias, Tokens,
     attention, attention_backward, packed_attention_backward, packed_tokens,
 };
+pub(crate) use lanes::{read, write};
 pub use layer_norm::{LayerNorm, LayerNormGradients, layer_norm, layer_norm_backward};
 pub use linear::{Linear, LinearGradients, Weight, linear, linear_backward};
 pub use pool::{

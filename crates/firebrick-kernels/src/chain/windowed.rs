@@ -1,0 +1,556 @@
+//! Convolutions that mix channels and read their windows where these lie: those with a larger kernel or a stride, and pointwise ones of
+//! many weights.
+//!
+//! Where there are few weights, an image is one thread's work, and threads have sums of the weight's gradient of their own. Where there
+//! are many, those sums would be most of the memory's traffic: then the fields of the whole batch are made first, pixels of several
+//! images are multiplied together, and a thread computes the gradient of some outputs' weights from all of them.
+
+use super::matrix::multiply_at;
+use super::memory::Pooled;
+use super::moments::{Parts, moments};
+use super::operand::{Arriving, Departing, Operand};
+use super::outer::Outer;
+use super::patches::Patches;
+use super::tiles::chunks;
+use super::window::{Field, Window};
+use crate::buffer::Shared;
+use crate::layout::Blocked;
+use crate::pack::PackedConv;
+use crate::params::ConvShape;
+use crate::product::Addressing;
+use crate::simd::Simd;
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// From so many weights on, their gradient is not summed by each thread.
+const MANY_WEIGHTS: usize = 1 << 18;
+/// Pixels that are multiplied together: enough to be worth reading many weights for.
+const TILE_PIXELS: usize = 192;
+/// Pixels whose gradients and inputs stay in the second-level cache while they meet: of an image, and, of some blocks only, of the batch.
+const BAND_PIXELS: usize = 512;
+const BATCH_BAND_PIXELS: usize = 1536;
+
+/// A convolution that mixes channels, of windows where they lie.
+#[derive(Debug)]
+pub(crate) struct Windowed {
+    conv: ConvShape,
+    window: Window,
+    /// For the way back where it is no convolution of the same kind: the products are added to their places.
+    patches: Option<Patches>,
+    /// Whether the batch is worked on as a whole.
+    whole: bool,
+    batch: usize,
+    input: Blocked,
+    output: Blocked,
+}
+
+/// A weight for the way back.
+enum Back<'a> {
+    Window(PackedConv),
+    Patches(PackedConv, &'a Patches),
+}
+
+impl Windowed {
+    /// `None` where another way is the better one: for few input channels, and for pointwise convolutions of few weights.
+    pub(crate) fn new(conv: ConvShape, batch: usize, input: Blocked, output: Blocked) -> Option<Self> {
+        let weights = conv.in_channels * conv.out_channels * conv.kernel[0] * conv.kernel[1];
+        let whole = weights >= MANY_WEIGHTS;
+        if conv.is_pointwise() && !whole { None } else { Self::in_a_way(whole, conv, batch, input, output) }
+    }
+
+    fn in_a_way(whole: bool, conv: ConvShape, batch: usize, input: Blocked, output: Blocked) -> Option<Self> {
+        let window = Window::new(conv, input, output)?;
+        let patches = (!window.goes_back()).then(|| Patches::new(&conv, input, output));
+        Some(Self { conv, window, patches, whole, batch, input, output })
+    }
+
+    /// The raw result for the whole batch, and its moments.
+    pub(crate) fn forward<S: Simd>(&self, simd: S, input: Operand<'_>, weight: &[f32]) -> (Pooled, Parts) {
+        let Self { window, batch, output, .. } = self;
+        let packed = window.pack(weight);
+        let mut y = Pooled::take(batch * output.len());
+        let mut parts = Parts::new(vec![output.pixels(); *batch], output.planes() * S::LANES);
+        let (shared, figures) = (Shared::new(&mut y), parts.shared());
+        // SAFETY of the blocks below: tiles are disjoint, images are, and phases follow each other.
+        let tile = |simd: S, seen: &[f32], pixels: Range<usize>| unsafe {
+            self.tile(simd, &packed, seen, &pixels, shared);
+        };
+        let gather_moments = |image: usize| unsafe {
+            for plane in 0..output.planes() {
+                let values = shared.read_part(image * output.len() + plane * output.plane(), output.plane());
+                let (mean, squares) = simd.vectorize(
+                    #[inline(always)]
+                    || moments(simd, values),
+                );
+                figures.put(simd, image, plane, mean, squares);
+            }
+        };
+        if self.whole {
+            let fields;
+            let seen = match self.in_place(&input) {
+                true => input.values,
+                false => {
+                    fields = self.fields(&window.seen, |image, to| window.see(simd, &input, image, to));
+                    &fields[..]
+                }
+            };
+            each_tile(0..batch * output.pixels()).into_par_iter().for_each(|pixels| {
+                let first = pixels.start / output.pixels();
+                tile(simd, &seen[first * window.seen.whole.len()..], pixels);
+            });
+            (0..*batch).into_par_iter().for_each(gather_moments);
+        } else {
+            (0..*batch).into_par_iter().for_each_init(
+                || Pooled::zeroed(window.seen.whole.len()),
+                |seen, image| {
+                    window.see(simd, &input, image, seen);
+                    let pixels = image * output.pixels()..(image + 1) * output.pixels();
+                    each_tile(pixels).into_iter().for_each(|pixels| tile(simd, seen, pixels));
+                    gather_moments(image);
+                },
+            );
+        }
+        (y, parts)
+    }
+
+    /// The results of some pixels of the batch, from the seen fields of their images.
+    ///
+    /// # Safety
+    /// Nobody else uses them.
+    unsafe fn tile<S: Simd>(
+        &self,
+        simd: S,
+        packed: &PackedConv,
+        seen: &[f32],
+        pixels: &Range<usize>,
+        result: Shared<'_>,
+    ) {
+        let first = pixels.start / self.output.pixels();
+        let [read, written] = self.window.places(pixels.clone());
+        let addressing = Addressing::Tables(&read, &written);
+        let result = result.from(first * self.output.len());
+        // SAFETY: handed on to the caller.
+        unsafe { multiply_at(simd, seen, packed, result, self.output.plane(), addressing, pixels.len()) };
+    }
+
+    /// Whether the input can be read where it lies.
+    fn in_place(&self, input: &Operand<'_>) -> bool {
+        !self.window.seen.is_padded() && input.norm.is_none()
+    }
+
+    /// The fields of the whole batch.
+    fn fields(&self, field: &Field, fill: impl Fn(usize, &mut [f32]) + Sync) -> Pooled {
+        let mut fields = Pooled::take(self.batch * field.whole.len());
+        fields.par_chunks_exact_mut(field.whole.len()).enumerate().for_each(|(image, to)| {
+            if field.is_padded() {
+                to.fill(0.0);
+            }
+            fill(image, to);
+        });
+        fields
+    }
+
+    /// Pixels behind each image's sums that [`backward`](Self::backward) makes over the input's gradient.
+    pub(crate) fn backward_counts(&self) -> Vec<usize> {
+        vec![self.input.pixels(); self.batch]
+    }
+
+    /// The weight's gradient; and the input's, where it is asked for.
+    pub(crate) fn backward<S: Simd>(
+        &self,
+        simd: S,
+        input: Operand<'_>,
+        arriving: Arriving<'_>,
+        weight: &[f32],
+        departing: Option<Departing<'_>>,
+    ) -> Vec<f32> {
+        let back = departing.map(|departing| (departing, self.pack_back(weight)));
+        let back = back.as_ref().map(|(departing, back)| (departing, back));
+        match self.whole {
+            true => self.whole_batch_backward(simd, input, arriving, weight.len(), back),
+            false => self.images_backward(simd, input, arriving, weight.len(), back),
+        }
+    }
+
+    fn pack_back(&self, weight: &[f32]) -> Back<'_> {
+        let Some(patches) = &self.patches else { return Back::Window(self.window.pack_back(weight)) };
+        let places = patches.weights(self.conv.kernel);
+        let (outputs, per_output) = (self.conv.out_channels, weight.len() / self.conv.out_channels);
+        let packed = PackedConv::matrix(
+            places.len(),
+            self.output.planes(),
+            self.output.plane(),
+            self.output.lanes,
+            |column, output| match places[column] {
+                Some(place) if output < outputs => weight[output * per_output + place],
+                _ => 0.0,
+            },
+        );
+        Back::Patches(packed, patches)
+    }
+
+    fn whole_batch_backward<S: Simd>(
+        &self,
+        simd: S,
+        input: Operand<'_>,
+        arriving: Arriving<'_>,
+        weights: usize,
+        back: Option<(&Departing<'_>, &Back<'_>)>,
+    ) -> Vec<f32> {
+        let Self { window, batch, output, .. } = self;
+        let field = &window.arriving.whole;
+        let dy = self.fields(&window.arriving, |image, to| window.arrive(simd, &arriving, image, to));
+        let fields;
+        let seen = match self.in_place(&input) {
+            true => input.values,
+            false => {
+                fields = self.fields(&window.seen, |image, to| window.see(simd, &input, image, to));
+                &fields[..]
+            }
+        };
+
+        let meetings = window.meetings(0..*batch);
+        let row = self.columns();
+        let mut gradient = vec![0.0; weights];
+        let per_plane = weights / self.conv.out_channels * S::LANES;
+        gradient.par_chunks_mut(per_plane).enumerate().for_each_init(
+            || Pooled::take(S::LANES * row),
+            |sums, (plane, gradient)| {
+                sums.fill(0.0);
+                for starts in meetings.starts.chunks((BATCH_BAND_PIXELS / meetings.pixels).max(1)) {
+                    let of_plane = Outer {
+                        left: &dy[plane * field.plane()..],
+                        left_plane: field.plane(),
+                        left_planes: 1,
+                        right: seen,
+                        right_plane: window.seen.whole.plane(),
+                        right_planes: self.input.planes(),
+                        starts,
+                        pixels: meetings.pixels,
+                        right_step: meetings.step,
+                        result_row: row,
+                    };
+                    self.meet(simd, of_plane, sums);
+                }
+                window.unpack(sums, gradient);
+            },
+        );
+
+        let Some((departing, back)) = back else { return gradient };
+        match back {
+            Back::Window(packed) => {
+                each_tile(0..batch * self.input.pixels()).into_par_iter().for_each(|pixels| {
+                    let first = pixels.start / self.input.pixels();
+                    // SAFETY: tiles are disjoint.
+                    unsafe { self.tile_back(simd, packed, &dy[first * field.len()..], &pixels, departing) };
+                });
+            }
+            Back::Patches(packed, patches) => (0..*batch).into_par_iter().for_each(|image| {
+                let dy = &dy[image * output.len()..][..output.len()];
+                // SAFETY: images are disjoint.
+                unsafe { self.scatter_back(simd, packed, patches, dy, image, departing) };
+            }),
+        }
+        // SAFETY: images are disjoint, and their gradients have been put down.
+        (0..*batch).into_par_iter().for_each(|image| unsafe { self.finish(simd, image, departing) });
+        gradient
+    }
+
+    fn images_backward<S: Simd>(
+        &self,
+        simd: S,
+        input: Operand<'_>,
+        arriving: Arriving<'_>,
+        weights: usize,
+        back: Option<(&Departing<'_>, &Back<'_>)>,
+    ) -> Vec<f32> {
+        let Self { window, batch, output, .. } = self;
+        let (row, planes) = (self.columns(), output.planes());
+        let meetings = window.meetings(0..1);
+        let partial = planes * S::LANES * row;
+        let chunks = chunks(*batch);
+        let mut partials = Pooled::zeroed(chunks.len() * partial);
+        let tasks: Vec<_> = chunks.zip(partials.chunks_exact_mut(partial)).collect();
+        tasks.into_par_iter().for_each(|(images, sums)| {
+            let mut seen = Pooled::zeroed(window.seen.whole.len());
+            let mut dy = Pooled::zeroed(window.arriving.whole.len());
+            for image in images {
+                window.see(simd, &input, image, &mut seen);
+                window.arrive(simd, &arriving, image, &mut dy);
+                for starts in meetings.starts.chunks((BAND_PIXELS / meetings.pixels).max(1)) {
+                    let of_image = Outer {
+                        left: &dy,
+                        left_plane: window.arriving.whole.plane(),
+                        left_planes: planes,
+                        right: &seen,
+                        right_plane: window.seen.whole.plane(),
+                        right_planes: self.input.planes(),
+                        starts,
+                        pixels: meetings.pixels,
+                        right_step: meetings.step,
+                        result_row: row,
+                    };
+                    self.meet(simd, of_image, sums);
+                }
+                let Some((departing, back)) = back else { continue };
+                // SAFETY: images are disjoint, and each belongs to one task.
+                unsafe {
+                    match back {
+                        Back::Window(packed) => {
+                            let pixels = image * self.input.pixels()..(image + 1) * self.input.pixels();
+                            for pixels in each_tile(pixels) {
+                                self.tile_back(simd, packed, &dy, &pixels, departing);
+                            }
+                        }
+                        Back::Patches(packed, patches) => {
+                            self.scatter_back(simd, packed, patches, &dy, image, departing);
+                        }
+                    }
+                    self.finish(simd, image, departing);
+                }
+            }
+        });
+
+        let mut gradient = vec![0.0; weights];
+        let per_plane = weights / self.conv.out_channels * S::LANES;
+        gradient.par_chunks_mut(per_plane).enumerate().for_each(|(plane, gradient)| {
+            for partial in partials.chunks_exact(partial) {
+                window.unpack(&partial[plane * S::LANES * row..][..S::LANES * row], gradient);
+            }
+        });
+        gradient
+    }
+
+    /// Values of a row of the weight's gradient while it is summed: `[taps, input planes, LANES]`.
+    fn columns(&self) -> usize {
+        self.conv.kernel[0] * self.conv.kernel[1] * self.input.planes() * self.input.lanes
+    }
+
+    /// Adds up the weight's gradient where `job`'s pixels meet at each tap.
+    fn meet<S: Simd>(&self, simd: S, job: Outer<'_>, sums: &mut [f32]) {
+        let width = self.input.planes() * S::LANES;
+        for (tap, offset) in self.window.tap_offsets().enumerate() {
+            Outer { right: &job.right[offset..], ..job }.add_to(simd, &mut sums[tap * width..]);
+        }
+    }
+
+    /// The input's gradient at some pixels of the batch, from the arriving fields of their images.
+    ///
+    /// # Safety
+    /// Nobody else uses them.
+    unsafe fn tile_back<S: Simd>(
+        &self,
+        simd: S,
+        packed: &PackedConv,
+        dy: &[f32],
+        pixels: &Range<usize>,
+        departing: &Departing<'_>,
+    ) {
+        let first = pixels.start / self.input.pixels();
+        let [read, written] = self.window.places_back(pixels.clone());
+        let addressing = Addressing::Tables(&read, &written);
+        let result = departing.at(first, 0);
+        // SAFETY: handed on to the caller.
+        unsafe { multiply_at(simd, dy, packed, result, self.input.plane(), addressing, pixels.len()) };
+    }
+
+    /// The input's gradient of an image, by adding the products of its pixels to the places of their windows.
+    ///
+    /// # Safety
+    /// Nobody else uses the image.
+    unsafe fn scatter_back<S: Simd>(
+        &self,
+        simd: S,
+        packed: &PackedConv,
+        patches: &Patches,
+        dy: &[f32],
+        image: usize,
+        departing: &Departing<'_>,
+    ) {
+        let lanes = S::LANES;
+        // SAFETY: handed on to the caller.
+        let to = unsafe { departing.at(image, 0).write(0, self.input.len()) };
+        to.fill(0.0);
+        let most = TILE_PIXELS.min(self.output.pixels());
+        let mut windows = Pooled::take(patches.planes() * most * lanes);
+        for pixels in each_tile(0..self.output.pixels()) {
+            let plane = pixels.len() * lanes;
+            let result = Shared::new(&mut windows);
+            let dy = &dy[pixels.start * lanes..];
+            // SAFETY: the memory is this thread's own.
+            unsafe { multiply_at(simd, dy, packed, result, plane, Addressing::Contiguous, pixels.len()) };
+            patches.scatter(simd, &windows, plane, &pixels, to);
+        }
+    }
+
+    /// Carries an image's gradient through the activation before.
+    ///
+    /// # Safety
+    /// Nobody else uses the image.
+    unsafe fn finish<S: Simd>(&self, simd: S, image: usize, departing: &Departing<'_>) {
+        let whole = 0..self.input.pixels();
+        for plane in 0..self.input.planes() {
+            // SAFETY: handed on to the caller.
+            unsafe { departing.finish(simd, image, image, plane, &whole) };
+        }
+    }
+}
+
+/// Pieces of at most [`TILE_PIXELS`] pixels, nearly equal.
+fn each_tile(pixels: Range<usize>) -> Vec<Range<usize>> {
+    let count = pixels.len().div_ceil(TILE_PIXELS);
+    let at = |index: usize| pixels.start + pixels.len() * index / count;
+    (0..count).map(|index| at(index)..at(index + 1)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::activation::Finish;
+    use crate::chain::Work;
+    use crate::chain::matrix::Matrix;
+    use crate::chain::norm::{Norm, NormGradient};
+    use crate::grad::testing::{assert_close, at_every_level, values};
+    use crate::{Activation, SimdLevel};
+
+    /// A convolution in the way of `Matrix`, which has tests of its own, and in both ways of this file.
+    struct Case {
+        conv: ConvShape,
+        batch: usize,
+        size: [usize; 2],
+        /// Whether what it reads goes through a norm.
+        normed: bool,
+    }
+
+    /// Result, mean of the moments, gradients of weight and input, and the sums over the latter.
+    type Figures = [Vec<f32>; 5];
+
+    impl Work for &Case {
+        type Output = Vec<Figures>;
+
+        fn run<S: Simd>(self, simd: S) -> Vec<Figures> {
+            let Case { conv, batch, size: [height, width], normed } = *self;
+            let lanes = S::LANES;
+            let input = Blocked { channels: conv.in_channels, height, width, lanes };
+            let [height, width] = conv.output_size(0, [height, width]).unwrap();
+            let output = Blocked { channels: conv.out_channels, height, width, lanes };
+            let blocked = |layout: &Blocked, seed: u64| -> Vec<f32> {
+                let mut to = vec![0.0; batch * layout.len()];
+                let from = values(batch * layout.pixels() * layout.channels, seed);
+                let images = to.chunks_exact_mut(layout.len());
+                images.zip(from.chunks_exact(layout.pixels() * layout.channels)).for_each(|(to, from)| {
+                    layout.import(from, to);
+                });
+                to
+            };
+            let (x, y) = (blocked(&input, 1), blocked(&output, 2));
+            let per_output = conv.in_channels * conv.kernel[0] * conv.kernel[1];
+            let weight = values(conv.out_channels * per_output, 3);
+            let norm_of = |layout: &Blocked, values: &[f32]| {
+                let mut parts = Parts::new(vec![layout.pixels(); batch], layout.planes() * lanes);
+                let shared = parts.shared();
+                for (image, values) in values.chunks_exact(layout.len()).enumerate() {
+                    for (plane, values) in values.chunks_exact(layout.plane()).enumerate() {
+                        let (mean, squares) = moments(simd, values);
+                        // SAFETY: one thread.
+                        unsafe { shared.put(simd, image, plane, mean, squares) };
+                    }
+                }
+                let ones = vec![1.0; layout.channels];
+                Norm::new(&parts, &ones, &ones, 1e-5, Finish::of(Activation::Relu), lanes)
+            };
+            let norm = norm_of(&input, &x);
+            let operand = Operand { values: &x, layout: input, norm: normed.then_some(&norm) };
+            let norm_after = norm_of(&output, &y);
+            let mut parts = Parts::new(vec![batch * output.pixels()], output.planes() * lanes);
+            let ones = vec![1.0; output.planes() * lanes];
+            for plane in 0..output.planes() {
+                let one = crate::grad::read(simd, &ones);
+                // SAFETY: one thread.
+                unsafe { parts.shared().put(simd, 0, plane, one, one) };
+            }
+            let mut gradient = Pooled::take(batch * output.len());
+            gradient.copy_from_slice(&blocked(&output, 4));
+            let gradient = NormGradient::new(&parts, &norm_after, gradient);
+            let arriving = Arriving { y: &y, layout: output, gradient: &gradient };
+
+            let figures = |(result, moments): (Pooled, Parts),
+                           counts: Vec<usize>,
+                           backward: &dyn Fn(Departing<'_>) -> Vec<f32>| {
+                let mut departing = vec![0.0; batch * input.len()];
+                let mut sums = Parts::new(counts, input.planes() * lanes);
+                let to = Departing { operand, gradient: Shared::new(&mut departing), parts: sums.shared() };
+                let weight = backward(to);
+                let mean = moments.merge(conv.out_channels).into_iter().map(|(mean, _)| mean as f32);
+                let sums = match normed {
+                    true => sums.sum(conv.in_channels).into_iter().map(|(sum, _)| sum as f32).collect(),
+                    false => Vec::new(),
+                };
+                [result.to_vec(), mean.collect(), weight, departing, sums]
+            };
+            let matrix = Matrix::new(conv, batch, input, output);
+            let mut all =
+                vec![figures(matrix.forward(simd, operand, &weight), matrix.backward_counts(), &|to| {
+                    matrix.backward(simd, operand, arriving, &weight, Some(to))
+                })];
+            for whole in [false, true] {
+                let windowed = Windowed::in_a_way(whole, conv, batch, input, output);
+                all.extend(windowed.map(|windowed| {
+                    figures(windowed.forward(simd, operand, &weight), windowed.backward_counts(), &|to| {
+                        windowed.backward(simd, operand, arriving, &weight, Some(to))
+                    })
+                }));
+            }
+            all
+        }
+    }
+
+    fn conv(
+        channels: [usize; 2],
+        kernel: [usize; 2],
+        stride: [usize; 2],
+        padding: [[usize; 2]; 2],
+    ) -> ConvShape {
+        let [in_channels, out_channels] = channels;
+        ConvShape { out_channels, in_channels, kernel, stride, padding, groups: 1 }
+    }
+
+    #[test]
+    fn all_ways_agree_at_every_level() {
+        let cases = [
+            (conv([16, 16], [3, 3], [1, 1], [[1, 1]; 2]), 2, [5, 6]),
+            (conv([20, 37], [3, 3], [1, 1], [[1, 1]; 2]), 3, [4, 7]),
+            (conv([33, 18], [3, 3], [2, 2], [[1, 1]; 2]), 2, [7, 8]),
+            (conv([17, 16], [5, 3], [1, 1], [[2, 1], [0, 1]]), 1, [9, 6]),
+            (conv([16, 40], [1, 1], [2, 2], [[0; 2]; 2]), 2, [6, 5]),
+            (conv([24, 24], [1, 1], [1, 1], [[0; 2]; 2]), 5, [3, 3]),
+            // More pixels than a tile and than a band.
+            (conv([16, 16], [3, 3], [1, 1], [[1, 1]; 2]), 2, [30, 31]),
+            (conv([16, 17], [2, 2], [1, 2], [[0, 1], [1, 0]]), 2, [24, 26]),
+        ];
+        at_every_level(|level: SimdLevel| {
+            for (conv, batch, size) in cases {
+                for normed in [false, true] {
+                    let case = Case { conv, batch, size, normed };
+                    let all = level.run(&case);
+                    assert_eq!(all.len(), 3, "{conv:?} of {size:?} was not computed in every way");
+                    for figures in &all[1..] {
+                        for (index, (actual, expected)) in figures.iter().zip(&all[0]).enumerate() {
+                            let expected: Vec<f64> = expected.iter().map(|&value| f64::from(value)).collect();
+                            let what =
+                                format!("{level}, {conv:?} of {size:?}, normed {normed}, figure {index}");
+                            assert_close(actual, &expected, 2e-5, &what);
+                        }
+                    }
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn a_field_of_mostly_zeros_is_left_to_patches() {
+        let conv = conv([16, 16], [3, 3], [1, 1], [[1, 1]; 2]);
+        let layout = Blocked { channels: 16, height: 1, width: 1, lanes: 16 };
+        assert!(Windowed::new(conv, 1, layout, layout).is_none());
+    }
+}
