@@ -12,7 +12,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, AutodiffBackend, Backend, Dispatch, TensorMetadata};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Shape, Tensor};
-use firebrick_kernels::{ChainSpec, ChainTape, ChainUnit, ConvChain, UnitParams};
+use firebrick_kernels::{ChainSpec, ChainTape, ChainUnit, ConvChain, Shortcut, UnitParams};
 
 /// The parameters of one unit of a chain.
 #[derive(Debug, Clone)]
@@ -39,6 +39,7 @@ pub struct ChainMoments {
 /// A chain of convolutions, each followed by a BatchNorm with the batch's own statistics and an activation; see [`ChainSpec`].
 ///
 /// - `x`: `[batch, channels, height, width]`; read without a copy where its memory has the channels last
+/// - `shortcut`: of the result's shape; for [`Shortcut::Tensor`] and nothing else
 /// - `parameters`: of every unit
 /// - result: `[batch, channels, height, width]` with the channels last in memory, and the statistics of every unit
 ///
@@ -46,9 +47,11 @@ pub struct ChainMoments {
 /// [support](ChainUnit::is_supported), and on other backends, it is made of burn's operations.
 ///
 /// # Panics
-/// If `x` is empty, a unit's parameters do not have its shape, or units do not fit each other.
+/// If `x` is empty, a unit's parameters do not have its shape, units do not fit each other, or a shortcut is missing, of another shape or
+/// not asked for.
 pub fn conv_chain(
     x: Tensor<4>,
+    shortcut: Option<Tensor<4>>,
     parameters: Vec<ChainParameters>,
     spec: &ChainSpec,
 ) -> (Tensor<4>, Vec<ChainMoments>) {
@@ -77,8 +80,19 @@ pub fn conv_chain(
         tensors.push(parameters.gamma.into_dispatch());
         tensors.push(parameters.beta.into_dispatch());
     }
-    if spec.residual {
-        assert_eq!(dims, [batch, channels, height, width], "conv_chain: the input cannot be added");
+    let result = [batch, channels, height, width];
+    if spec.shortcut == Shortcut::Input {
+        assert_eq!(dims, result, "conv_chain: the input cannot be added");
+    }
+    assert_eq!(
+        shortcut.is_some(),
+        spec.shortcut == Shortcut::Tensor,
+        "conv_chain: a shortcut for a chain that adds one, {:?}",
+        spec.shortcut
+    );
+    if let Some(shortcut) = shortcut {
+        check::shape("conv_chain", "shortcut", &shortcut.dims(), &result);
+        tensors.push(shortcut.into_dispatch());
     }
     let (output, moments) =
         <Dispatch as DiffBackend>::conv_chain(x.into_dispatch(), TensorList(tensors), spec.clone());
@@ -95,15 +109,19 @@ pub fn conv_chain(
     (Tensor::from_dispatch(output), moments)
 }
 
-/// The result, and means and variances of all units: `[2, channels of all units]`.
+/// The result, and means and variances of all units: `[2, channels of all units]`. A shortcut comes behind the parameters.
 pub(crate) fn reference<B: Backend>(
     x: FloatTensor<B>,
-    parameters: Vec<FloatTensor<B>>,
+    mut parameters: Vec<FloatTensor<B>>,
     spec: &ChainSpec,
 ) -> (FloatTensor<B>, FloatTensor<B>) {
+    let added = match spec.shortcut {
+        Shortcut::None => None,
+        Shortcut::Input => Some(x.clone()),
+        Shortcut::Tensor => parameters.pop(),
+    };
     let mut parameters = parameters.into_iter();
     let mut next = || parameters.next().expect("three parameters a unit");
-    let input = x.clone();
     let mut x = x;
     let (mut means, mut variances) = (Vec::new(), Vec::new());
     for (index, unit) in spec.units.iter().enumerate() {
@@ -116,8 +134,8 @@ pub(crate) fn reference<B: Backend>(
         let y = B::conv2d(x, next(), None, options);
         let norm = B::batch_norm_train(y, next(), next(), f64::from(unit.epsilon));
         x = norm.output;
-        if spec.residual && index + 1 == spec.units.len() {
-            x = B::float_add(x, input.clone());
+        if let Some(added) = added.clone().filter(|_| index + 1 == spec.units.len()) {
+            x = B::float_add(x, added);
         }
         x = activate::<B>(x, unit.activation);
         let as_row = |values: FloatTensor<B>| B::float_reshape(values, Shape::from([1, unit.out_channels]));
@@ -146,11 +164,17 @@ pub(crate) fn host_forward<B: HostBackend>(
         return None;
     }
     let x = B::host(x)?;
+    let (parameters, shortcut) = parameters.split_at(3 * spec.units.len());
+    let shortcut = match shortcut.first() {
+        Some(shortcut) => Some(B::host(shortcut)?),
+        None => None,
+    };
+    let shortcut = shortcut.as_ref().map(|shortcut| shortcut.in_order(&CHANNELS_LAST));
     let parameters = parameters.iter().map(B::host).collect::<Option<Vec<_>>>()?;
     let parameters: Vec<_> = parameters.iter().map(|parameter| parameter.row_major()).collect();
     // The function on tensors has checked the sizes; what remains are images that no kernel can address.
     let chain = ConvChain::new(spec, dims).unwrap_or_else(|error| panic!("conv_chain: {error}"));
-    let result = chain.forward(&x.in_order(&CHANNELS_LAST), &units(&parameters));
+    let result = chain.forward(&x.in_order(&CHANNELS_LAST), shortcut.as_deref(), &units(&parameters));
     let output = B::from_host(result.output, &chain.output_shape(), &CHANNELS_LAST, &device);
     let means = result.moments.iter().flat_map(|moments| &moments.mean);
     let variances = result.moments.iter().flat_map(|moments| &moments.variance);
@@ -182,15 +206,20 @@ pub(crate) fn host_backward<B: HostBackend>(
         .map(|parameter| B::host(parameter).expect("they were f32 on the way there"))
         .collect();
     let parameters: Vec<_> = parameters.iter().map(|parameter| parameter.row_major()).collect();
-    let back = chain.backward(tape, &units(&parameters), &grad.in_order(&CHANNELS_LAST), wanted[0]);
-    let input_shape = chain.input_shape();
-    let input = back.input.map(|values| B::from_host(values, &input_shape, &CHANNELS_LAST, &device));
+    // A shortcut comes behind the parameters.
+    let (of_parameters, of_shortcut) = wanted[1..].split_at(parameters.len());
+    let wants_shortcut = of_shortcut.first().copied().unwrap_or_default();
+    let grad = grad.in_order(&CHANNELS_LAST);
+    let back = chain.backward(tape, &units(&parameters), &grad, [wanted[0], wants_shortcut]);
+    let image = |values, shape: [usize; 4]| B::from_host(values, &shape, &CHANNELS_LAST, &device);
+    let input = back.input.map(|values| image(values, chain.input_shape()));
+    let shortcut = back.shortcut.map(|values| image(values, chain.output_shape()));
     let gradients = back.units.into_iter().flat_map(|unit| [unit.weight, unit.gamma, unit.beta]);
-    let gradients = gradients.zip(&shapes).zip(&wanted[1..]).map(|((values, shape), &wanted)| {
+    let gradients = gradients.zip(&shapes).zip(of_parameters).map(|((values, shape), &wanted)| {
         let order: Vec<usize> = (0..shape.rank()).collect();
         wanted.then(|| B::from_host(values, shape, &order, &device))
     });
-    std::iter::once(input).chain(gradients).collect()
+    std::iter::once(input).chain(gradients).chain(of_shortcut.iter().map(|_| shortcut.clone())).collect()
 }
 
 #[derive(Debug, Clone)]
@@ -212,10 +241,12 @@ pub(crate) fn record<B: Kernels, C: CheckpointStrategy>(
     parameters: Vec<Tracked<B, C>>,
     spec: &ChainSpec,
 ) -> (Tracked<B, C>, Tracked<B, C>) {
-    let plain: Vec<_> = parameters.iter().map(|parameter| parameter.primitive().clone()).collect();
+    let mut plain: Vec<_> = parameters.iter().map(|parameter| parameter.primitive().clone()).collect();
     let Some((output, moments, saved)) = B::conv_chain_forward(x.primitive(), &plain, spec) else {
         return reference::<Autodiff<B, C>>(x, parameters, spec);
     };
+    // The kernel has kept what it needs of a shortcut.
+    plain.truncate(3 * spec.units.len());
     let inputs = std::iter::once(x).chain(parameters).collect();
     let (output, ()) =
         record::record::<B, C, _, _>(inputs, |_, _| (output, ChainStep { parameters: plain, saved }, ()));

@@ -2,7 +2,7 @@
 #![allow(deprecated)]
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use firebrick_autodiff::{Activation, ChainParameters, ChainSpec, ChainUnit, conv_chain};
+use firebrick_autodiff::{Activation, ChainParameters, ChainSpec, ChainUnit, Shortcut, conv_chain};
 
 /// Numbers between -1 and 1 that are the same in both types.
 fn numbers(count: usize, seed: usize) -> Vec<f32> {
@@ -51,10 +51,15 @@ fn run(spec: &ChainSpec, shape: [usize; 4], channels_last: bool, device: &Device
     } else {
         x.clone()
     };
-    let (output, moments) = conv_chain(seen, parameters.clone(), spec);
+    let shortcut = (spec.shortcut == Shortcut::Tensor).then(|| {
+        let channels = spec.units[spec.units.len() - 1].out_channels;
+        four([shape[0], channels, shape[2], shape[3]], 98)
+    });
+    let (output, moments) = conv_chain(seen, shortcut.clone(), parameters.clone(), spec);
     let direction = four(output.dims(), 99).detach();
     let gradients = (output.clone() * direction).sum().backward();
     let mut found = vec![values(x.grad(&gradients).unwrap())];
+    found.extend(shortcut.map(|shortcut| values(shortcut.grad(&gradients).unwrap())));
     for parameters in &parameters {
         found.push(values(parameters.weight.grad(&gradients).unwrap()));
         found.push(values(parameters.gamma.grad(&gradients).unwrap()));
@@ -94,7 +99,11 @@ fn cases() -> Vec<(ChainSpec, [usize; 4])> {
         stride: [stride; 2],
         ..unit(channels, channels, 3, Activation::Relu6)
     };
-    let chain = |units: &[ChainUnit], residual| ChainSpec { units: units.to_vec(), residual };
+    let chain = |units: &[ChainUnit], adds_input| {
+        let shortcut = if adds_input { Shortcut::Input } else { Shortcut::None };
+        ChainSpec { units: units.to_vec(), shortcut }
+    };
+    let joined = |units: &[ChainUnit]| ChainSpec { units: units.to_vec(), shortcut: Shortcut::Tensor };
     let strided = ChainUnit { stride: [2, 2], padding: [[0, 1], [0, 1]], ..unit(3, 8, 3, Activation::Silu) };
     // Neither dense nor depthwise: burn's operations on every backend.
     let grouped = ChainUnit { groups: 2, ..unit(4, 6, 3, Activation::Relu) };
@@ -111,6 +120,8 @@ fn cases() -> Vec<(ChainSpec, [usize; 4])> {
         ),
         (chain(&[depthwise(9, 2), unit(9, 7, 1, Activation::HardSwish)], false), [3, 9, 5, 6]),
         (chain(&[unit(3, 3, 3, Activation::Relu)], true), [2, 3, 3, 3]),
+        (joined(&[unit(3, 4, 1, Activation::Relu), unit(4, 5, 3, Activation::Relu)]), [2, 3, 4, 3]),
+        (joined(&[grouped]), [2, 4, 3, 5]),
     ]
 }
 
@@ -153,9 +164,23 @@ fn needs_no_tape() {
         gamma: Tensor::ones([unit.out_channels], &device),
         beta: Tensor::zeros([unit.out_channels], &device),
     });
-    let (output, moments) = conv_chain(x, parameters.collect(), &spec);
+    let (output, moments) = conv_chain(x, None, parameters.collect(), &spec);
     assert_eq!(output.dims(), shape);
     assert_eq!(moments.len(), 3);
+}
+
+#[test]
+#[should_panic(expected = "a shortcut for a chain that adds one, None")]
+fn refuses_a_shortcut_that_is_not_added() {
+    let device = Device::ndarray();
+    let parameters = ChainParameters {
+        weight: Tensor::ones([5, 3, 1, 1], &device),
+        gamma: Tensor::ones([5], &device),
+        beta: Tensor::zeros([5], &device),
+    };
+    let spec = cases().swap_remove(0).0;
+    let image = |channels| Tensor::zeros([1, channels, 4, 4], &device);
+    conv_chain(image(3), Some(image(5)), vec![parameters], &spec);
 }
 
 #[test]
@@ -168,5 +193,5 @@ fn refuses_an_empty_batch() {
         beta: Tensor::zeros([5], &device),
     };
     let spec = cases().swap_remove(0).0;
-    conv_chain(Tensor::zeros([0, 3, 4, 4], &device), vec![parameters], &spec);
+    conv_chain(Tensor::zeros([0, 3, 4, 4], &device), None, vec![parameters], &spec);
 }

@@ -7,7 +7,9 @@
 
 #![allow(clippy::print_stdout, reason = "a program whose purpose is to print")]
 
-use firebrick_kernels::{Activation, ChainSpec, ChainUnit, ConvChain, UnitParams, multiply_add_peak};
+use firebrick_kernels::{
+    Activation, ChainSpec, ChainUnit, ConvChain, Shortcut, UnitParams, multiply_add_peak,
+};
 use std::error::Error;
 use std::time::Instant;
 
@@ -54,7 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let mut tapes = Vec::new();
         for ((_, _, chain, params), times) in chains.iter().zip(&mut times) {
             let start = Instant::now();
-            let result = chain.forward(&x, &borrow(params));
+            let result = chain.forward(&x, None, &borrow(params));
             times[0].push(start.elapsed().as_secs_f64());
             tapes.push(result.tape);
             x = result.output;
@@ -63,7 +65,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         for (index, (_, _, chain, params)) in chains.iter().enumerate().rev() {
             let start = Instant::now();
             let tape = tapes.pop().expect("a tape a chain");
-            let gradients = chain.backward(&tape, &borrow(params), &gradient, index > 0);
+            let gradients = chain.backward(&tape, &borrow(params), &gradient, [index > 0, false]);
             times[index][1].push(start.elapsed().as_secs_f64());
             gradient = gradients.input.unwrap_or_default();
         }
@@ -129,13 +131,13 @@ fn mobilenet_v2() -> Vec<ChainSpec> {
             }
             units.push(unit(wide, wide, 3, stride, wide, Activation::Relu6));
             units.push(unit(wide, out, 1, 1, 1, Activation::None));
-            let residual = stride == 1 && channels == out;
-            chains.push(ChainSpec { units: std::mem::take(&mut units), residual });
+            let shortcut = if stride == 1 && channels == out { Shortcut::Input } else { Shortcut::None };
+            chains.push(ChainSpec { units: std::mem::take(&mut units), shortcut });
             channels = out;
         }
     }
     let last = unit(channels, 1280, 1, 1, 1, Activation::Relu6);
-    chains.push(ChainSpec { units: vec![last], residual: false });
+    chains.push(ChainSpec { units: vec![last], shortcut: Shortcut::None });
     chains
 }
 

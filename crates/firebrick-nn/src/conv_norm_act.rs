@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, PaddingConfig2d};
 use burn::tensor::{Device, Tensor};
-use firebrick_autodiff::{ChainMoments, ChainParameters, ChainSpec, ChainUnit, conv_chain};
+use firebrick_autodiff::{ChainMoments, ChainParameters, ChainSpec, ChainUnit, Shortcut, conv_chain};
 
 use crate::{Activation, Initializer, LayerSummary};
 
@@ -248,21 +248,21 @@ impl ConvNormAct {
             return last.activation.forward(add(y));
         }
         let fused = |blocks: &[&Self]| blocks.iter().all(|block| block.activation.fused().is_some());
-        match residual {
-            Residual::None if fused(blocks) => Self::chain(blocks, false, x, true),
-            Residual::Input if fused(blocks) => Self::chain(blocks, true, x, true),
-            _ if fused(before) => last.activation.forward(add(Self::chain(blocks, false, x, false))),
-            _ => {
-                let alone =
-                    |x, block: &Self| block.activation.forward(Self::chain(&[block], false, x, false));
-                let y = before.iter().fold(x, |x, block| alone(x, block));
-                last.activation.forward(add(Self::chain(&[last], false, y, false)))
-            }
+        if fused(blocks) {
+            return Self::chain(blocks, residual, x, true);
         }
+        // An activation that the operation does not know comes behind it.
+        let plain = |blocks: &[&Self], x| Self::chain(blocks, Residual::None, x, false);
+        if fused(before) {
+            return last.activation.forward(add(plain(blocks, x)));
+        }
+        let alone = |x, block: &Self| block.activation.forward(plain(&[block], x));
+        let y = before.iter().fold(x, |x, block| alone(x, block));
+        last.activation.forward(add(plain(&[last], y)))
     }
 
     /// Blocks as one operation; the last one's activation is left out unless `finished`.
-    fn chain(blocks: &[&Self], residual: bool, x: Tensor<4>, finished: bool) -> Tensor<4> {
+    fn chain(blocks: &[&Self], residual: Residual, x: Tensor<4>, finished: bool) -> Tensor<4> {
         let [_, _, height, width] = x.dims();
         let mut size = [height, width];
         let mut units = Vec::with_capacity(blocks.len());
@@ -274,7 +274,12 @@ impl ConvNormAct {
             gamma: block.norm.gamma.val(),
             beta: block.norm.beta.val(),
         });
-        let (y, moments) = conv_chain(x, parameters.collect(), &ChainSpec { units, residual });
+        let (shortcut, added) = match residual {
+            Residual::None => (Shortcut::None, None),
+            Residual::Input => (Shortcut::Input, None),
+            Residual::Tensor(added) => (Shortcut::Tensor, Some(added)),
+        };
+        let (y, moments) = conv_chain(x, added, parameters.collect(), &ChainSpec { units, shortcut });
         for (block, moments) in blocks.iter().zip(moments) {
             block.observe(moments);
         }

@@ -1,7 +1,7 @@
 //! Convolutions with batch normalisation and activation, chained, forward and backward: what training a backbone is made of.
 //!
-//! A chain is a few convolutions, each followed by a BatchNorm with the batch's own statistics and an activation, and possibly the
-//! chain's input added at the end: an inverted residual (Sandler et al. 2018), a bottleneck (He et al. 2015), or a single
+//! A chain is a few convolutions, each followed by a BatchNorm with the batch's own statistics and an activation, and possibly a
+//! shortcut added at the end: an inverted residual (Sandler et al. 2018), a bottleneck (He et al. 2015), or a single
 //! convolution. Between the chain's convolutions only raw results are stored; see `norm` for how that halves the memory traffic, which
 //! is what training on a CPU costs.
 //!
@@ -40,6 +40,7 @@ use moments::Parts;
 use norm::{Norm, NormGradient};
 use operand::{Arriving, Departing, Operand};
 use rayon::prelude::*;
+use std::ops::Range;
 use windowed::Windowed;
 
 /// One convolution without bias, its BatchNorm and its activation.
@@ -63,13 +64,25 @@ pub struct ChainUnit {
     pub epsilon: f32,
 }
 
-/// The convolutions of a chain and whether its input is added to the last one's norm.
+/// The convolutions of a chain, and what is added to the last one's norm.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ChainSpec {
     /// At least one.
     pub units: Vec<ChainUnit>,
-    /// Asks that input and result have the same shape.
-    pub residual: bool,
+    /// Added before the last activation.
+    pub shortcut: Shortcut,
+}
+
+/// What a chain adds to its last norm's result (He et al. 2015).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Shortcut {
+    /// Nothing.
+    #[default]
+    None,
+    /// Its input, which must have the result's shape.
+    Input,
+    /// A tensor of the result's shape that comes from elsewhere, such as a projection.
+    Tensor,
 }
 
 /// The parameters of a unit.
@@ -122,6 +135,8 @@ pub struct ChainTape {
     /// The chain's input, then every unit's raw result: `[batch, blocked image]`.
     activations: Vec<Pooled>,
     norms: Vec<Norm>,
+    /// A shortcut from elsewhere, blocked.
+    shortcut: Option<Pooled>,
 }
 
 /// What [`ConvChain::backward`] computes.
@@ -129,6 +144,8 @@ pub struct ChainTape {
 pub struct ChainGradients {
     /// `[batch, height, width, channels]`, if it was asked for.
     pub input: Option<Vec<f32>>,
+    /// `[batch, height, width, channels]`, if it was asked for: of [`Shortcut::Tensor`].
+    pub shortcut: Option<Vec<f32>>,
     /// Of every unit.
     pub units: Vec<UnitGradients>,
 }
@@ -227,7 +244,7 @@ impl ConvChain {
             layouts.push(after);
         }
         let (first, last) = (layouts[0], layouts[layouts.len() - 1]);
-        if spec.residual && first != last {
+        if spec.shortcut == Shortcut::Input && first != last {
             let reason = format!(
                 "the chain's input of {} channels of {} x {} cannot be added to its result of {} channels of {} x {}",
                 first.channels, first.height, first.width, last.channels, last.height, last.width
@@ -249,18 +266,24 @@ impl ConvChain {
         [self.batch, last.channels, last.height, last.width]
     }
 
-    /// Computes the chain of `x`, `[batch, height, width, channels]`.
+    /// Computes the chain of `x`, `[batch, height, width, channels]`. `shortcut`, likewise of the result's shape, belongs to [`Shortcut::Tensor`].
     ///
     /// # Panics
-    /// If `x` or a parameter has another length than its shape.
-    pub fn forward(&self, x: &[f32], params: &[UnitParams<'_>]) -> ChainOutput {
+    /// If `x`, the shortcut or a parameter has another length than its shape, or there is a shortcut where there should be none.
+    pub fn forward(&self, x: &[f32], shortcut: Option<&[f32]>, params: &[UnitParams<'_>]) -> ChainOutput {
         self.check(x, &self.layouts[0], params);
-        self.level.run(Forward { chain: self, x, params })
+        let expected = self.spec.shortcut == Shortcut::Tensor;
+        assert_eq!(shortcut.is_some(), expected, "a shortcut for a chain that adds one");
+        if let Some(shortcut) = shortcut {
+            self.check(shortcut, &self.layouts[self.layouts.len() - 1], params);
+        }
+        self.level.run(Forward { chain: self, x, shortcut, params })
     }
 
     /// The gradients of a chain whose result has the gradient `output`, `[batch, height, width, channels]`.
     ///
-    /// `tape` is the forward pass's, `params` are those it was given.
+    /// `tape` is the forward pass's, `params` are those it was given. `wanted` says whether the gradients of the input and of a shortcut
+    /// from elsewhere are.
     ///
     /// # Panics
     /// If `output` or a parameter has another length than its shape, or the tape is another chain's.
@@ -269,7 +292,7 @@ impl ConvChain {
         tape: &ChainTape,
         params: &[UnitParams<'_>],
         output: &[f32],
-        input_gradient: bool,
+        wanted: [bool; 2],
     ) -> ChainGradients {
         self.check(output, &self.layouts[self.layouts.len() - 1], params);
         let lengths = tape.activations.iter().map(|values| values.len());
@@ -277,7 +300,7 @@ impl ConvChain {
             lengths.eq(self.layouts.iter().map(|layout| self.batch * layout.len())),
             "the tape is another chain's"
         );
-        self.level.run(Backward { chain: self, tape, params, output, input_gradient })
+        self.level.run(Backward { chain: self, tape, params, output, wanted })
     }
 
     fn check(&self, values: &[f32], layout: &Blocked, params: &[UnitParams<'_>]) {
@@ -291,6 +314,35 @@ impl ConvChain {
             assert_eq!(params.weight.len(), shape.iter().product(), "the weight is {shape:?}");
             assert_eq!([params.gamma.len(), params.beta.len()], [out_channels; 2], "one a channel");
         }
+    }
+
+    /// Imports a batch `[batch, height, width, channels]`.
+    fn import(&self, layout: &Blocked, nhwc: &[f32]) -> Pooled {
+        let mut blocked = Pooled::take(self.batch * layout.len());
+        let images = nhwc.par_chunks_exact(layout.pixels() * layout.channels);
+        let places = blocked.par_chunks_exact_mut(layout.len());
+        places.zip(images).for_each(|(blocked, nhwc)| layout.import(nhwc, blocked));
+        blocked
+    }
+
+    /// What is added to some pixels of the last norm's result.
+    fn added<'a>(
+        &self,
+        activations: &'a [Pooled],
+        norms: &'a [Norm],
+        shortcut: Option<&'a Pooled>,
+        (image, plane): (usize, usize),
+        pixels: &Range<usize>,
+    ) -> Option<&'a [f32]> {
+        let operand = match (self.spec.shortcut, shortcut) {
+            (Shortcut::None, _) => return None,
+            (Shortcut::Input, _) => self.operand(activations, norms, 0),
+            (Shortcut::Tensor, values) => {
+                let values = values.expect("the forward pass has checked that it is there");
+                Operand { values, layout: self.layouts[self.layouts.len() - 1], norm: None }
+            }
+        };
+        Some(operand.raw(image, plane, pixels))
     }
 
     fn operand<'a>(&self, activations: &'a [Pooled], norms: &'a [Norm], index: usize) -> Operand<'a> {
@@ -309,6 +361,7 @@ pub(crate) trait Work {
 struct Forward<'a> {
     chain: &'a ConvChain,
     x: &'a [f32],
+    shortcut: Option<&'a [f32]>,
     params: &'a [UnitParams<'a>],
 }
 
@@ -317,13 +370,8 @@ impl Work for Forward<'_> {
 
     fn run<S: Simd>(self, simd: S) -> ChainOutput {
         let ConvChain { spec, units, batch, layouts, .. } = self.chain;
-        let first = layouts[0];
-        let mut input = Pooled::take(batch * first.len());
-        let pixels = first.pixels() * first.channels;
-        input
-            .par_chunks_exact_mut(first.len())
-            .zip(self.x.par_chunks_exact(pixels))
-            .for_each(|(blocked, nhwc)| first.import(nhwc, blocked));
+        let input = self.chain.import(&layouts[0], self.x);
+        let shortcut = self.shortcut.map(|values| self.chain.import(&layouts[units.len()], values));
 
         let (mut activations, mut norms) = (vec![input], Vec::<Norm>::new());
         let mut moments = Vec::new();
@@ -352,15 +400,14 @@ impl Work for Forward<'_> {
                 let whole = 0..last.pixels();
                 for plane in 0..last.planes() {
                     let raw = result.raw(image, plane, &whole);
-                    let added = spec
-                        .residual
-                        .then(|| self.chain.operand(&activations, &norms, 0).raw(image, plane, &whole));
+                    let added =
+                        self.chain.added(&activations, &norms, shortcut.as_ref(), (image, plane), &whole);
                     norms[units.len() - 1].finish(simd, plane, raw, added, scratch);
                     last.export_plane(plane, scratch, nhwc);
                 }
             },
         );
-        ChainOutput { output, moments, tape: ChainTape { activations, norms } }
+        ChainOutput { output, moments, tape: ChainTape { activations, norms, shortcut } }
     }
 }
 
@@ -369,14 +416,15 @@ struct Backward<'a> {
     tape: &'a ChainTape,
     params: &'a [UnitParams<'a>],
     output: &'a [f32],
-    input_gradient: bool,
+    /// Of the input and of the shortcut.
+    wanted: [bool; 2],
 }
 
 impl Backward<'_> {
     /// The gradient at the last norm's result, from the one at the chain's.
     fn arrive<S: Simd>(&self, simd: S) -> NormGradient {
-        let ConvChain { spec, units, batch, layouts, .. } = self.chain;
-        let ChainTape { activations, norms } = self.tape;
+        let ConvChain { units, batch, layouts, .. } = self.chain;
+        let ChainTape { activations, norms, shortcut } = self.tape;
         let last = layouts[units.len()];
         let norm = &norms[units.len() - 1];
         let result = self.chain.operand(activations, norms, units.len());
@@ -391,9 +439,8 @@ impl Backward<'_> {
                 last.import(nhwc, gradient);
                 let whole = 0..last.pixels();
                 for (plane, gradient) in gradient.chunks_exact_mut(last.plane()).enumerate() {
-                    let added = spec
-                        .residual
-                        .then(|| self.chain.operand(activations, norms, 0).raw(image, plane, &whole));
+                    let added =
+                        self.chain.added(activations, norms, shortcut.as_ref(), (image, plane), &whole);
                     let raw = result.raw(image, plane, &whole);
                     let (sum, product) = norm.backward(simd, plane, raw, added, gradient);
                     // SAFETY: every image has its own tile.
@@ -409,15 +456,24 @@ impl Work for Backward<'_> {
 
     fn run<S: Simd>(self, simd: S) -> ChainGradients {
         let ConvChain { spec, units, batch, layouts, .. } = self.chain;
-        let ChainTape { activations, norms } = self.tape;
+        let ChainTape { activations, norms, .. } = self.tape;
         let mut arriving = self.arrive(simd);
-        // With a residual, the gradient before the last activation reaches the input as well.
+        let last = layouts[units.len()];
+        // The gradient before the last activation is that of what was added.
+        let shortcut = (spec.shortcut == Shortcut::Tensor && self.wanted[1]).then(|| {
+            let mut nhwc = vec![0.0; batch * last.pixels() * last.channels];
+            let blocked = arriving.gradient.par_chunks_exact(last.len());
+            let images = nhwc.par_chunks_exact_mut(last.pixels() * last.channels);
+            images.zip(blocked).for_each(|(nhwc, blocked)| last.export(blocked, nhwc));
+            nhwc
+        });
+        let adds_input = spec.shortcut == Shortcut::Input;
         let mut added = None;
         let mut input = None;
         let mut gradients = Vec::new();
         for (index, (unit, params)) in units.iter().zip(self.params).enumerate().rev() {
             let operand = self.chain.operand(activations, norms, index);
-            let wanted = index > 0 || self.input_gradient;
+            let wanted = index > 0 || self.wanted[0];
             let mut departing = Pooled::take(if wanted { batch * layouts[index].len() } else { 0 });
             let counts = match unit {
                 Unit::Matrix(matrix) => matrix.backward_counts(),
@@ -442,18 +498,18 @@ impl Work for Backward<'_> {
             if index > 0 {
                 let next = NormGradient::new(&parts, &norms[index - 1], departing);
                 let before = std::mem::replace(&mut arriving, next);
-                if index + 1 == units.len() && spec.residual {
+                if index + 1 == units.len() && adds_input {
                     added = Some(before.gradient);
                 }
             } else {
-                if units.len() == 1 && spec.residual {
+                if units.len() == 1 && adds_input {
                     added = Some(std::mem::replace(&mut arriving.gradient, Pooled::take(0)));
                 }
                 input = Some(departing);
             }
         }
         gradients.reverse();
-        let input = input.filter(|_| self.input_gradient).map(|blocked| {
+        let input = input.filter(|_| self.wanted[0]).map(|blocked| {
             let first = layouts[0];
             let mut nhwc = vec![0.0; batch * first.pixels() * first.channels];
             nhwc.par_chunks_exact_mut(first.pixels() * first.channels)
@@ -477,6 +533,6 @@ impl Work for Backward<'_> {
                 );
             nhwc
         });
-        ChainGradients { input, units: gradients }
+        ChainGradients { input, shortcut, units: gradients }
     }
 }

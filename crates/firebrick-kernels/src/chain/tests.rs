@@ -16,6 +16,8 @@ struct Inputs {
     x: Vec<f64>,
     /// Weight, gamma and beta of every unit.
     params: Vec<[Vec<f64>; 3]>,
+    /// Of the result's shape, for a chain that adds one.
+    shortcut: Vec<f64>,
 }
 
 /// Numbers between -1 and 1 that no small period hides in.
@@ -40,7 +42,13 @@ fn inputs(spec: &ChainSpec, [batch, channels, height, width]: [usize; 4], seed: 
         [weight, gamma, beta]
     });
     let params = params.collect();
-    Inputs { x, params }
+    let mut inputs = Inputs { x, params, shortcut: Vec::new() };
+    if spec.shortcut == Shortcut::Tensor {
+        let without = ChainSpec { shortcut: Shortcut::None, ..spec.clone() };
+        let (result, _) = reference(&without, &inputs, [batch, channels, height, width]);
+        inputs.shortcut = numbers.take(result.values.len()).collect();
+    }
+    inputs
 }
 
 fn convolve(x: &Image, unit: &ChainUnit, weight: &[f64]) -> Image {
@@ -103,8 +111,13 @@ fn reference(
                 *value = (*value - mean) * rstd * gamma[channel] + beta[channel];
             }
         }
-        if spec.residual && index + 1 == spec.units.len() {
-            y.values.iter_mut().zip(&input.values).for_each(|(value, x)| *value += x);
+        if index + 1 == spec.units.len() {
+            let added: &[f64] = match spec.shortcut {
+                Shortcut::None => &[],
+                Shortcut::Input => &input.values,
+                Shortcut::Tensor => &inputs.shortcut,
+            };
+            y.values.iter_mut().zip(added).for_each(|(value, x)| *value += x);
         }
         y.values.iter_mut().for_each(|value| *value = crate::reference::activate(unit.activation, *value));
         moments.push(statistics);
@@ -155,7 +168,9 @@ fn check(spec: &ChainSpec, shape: [usize; 4], level: SimdLevel, seed: u64) {
         inputs.params.iter().map(|params| params.each_ref().map(|values| single(values))).collect();
     let params: Vec<UnitParams<'_>> =
         params.iter().map(|[weight, gamma, beta]| UnitParams { weight, gamma, beta }).collect();
-    let forward = chain.forward(&x, &params);
+    let shortcut = single(&inputs.shortcut);
+    let adds_tensor = spec.shortcut == Shortcut::Tensor;
+    let forward = chain.forward(&x, adds_tensor.then_some(&shortcut[..]), &params);
     close_above(CANCELLED, &format!("{name}: result"), &forward.output, &expected.values, 2e-5);
     for (unit, (moments, [mean, variance])) in forward.moments.iter().zip(&statistics).enumerate() {
         close(&format!("{name}: mean of unit {unit}"), &moments.mean, mean, 1e-5);
@@ -183,7 +198,12 @@ fn check(spec: &ChainSpec, shape: [usize; 4], level: SimdLevel, seed: u64) {
             })
             .collect()
     };
-    let backward = chain.backward(&forward.tape, &params, &single(&direction), true);
+    let backward = chain.backward(&forward.tape, &params, &single(&direction), [true; 2]);
+    if let Some(actual) = &backward.shortcut {
+        let expected = gradient(&|inputs| &mut inputs.shortcut);
+        close_above(CANCELLED, &format!("{name}: gradient of the shortcut"), actual, &expected, 2e-4);
+    }
+    assert_eq!(backward.shortcut.is_some(), adds_tensor, "{name}");
     close_above(
         CANCELLED,
         &format!("{name}: dx"),
@@ -202,8 +222,11 @@ fn check(spec: &ChainSpec, shape: [usize; 4], level: SimdLevel, seed: u64) {
             close_above(CANCELLED, &what, actual, &expected, 2e-4);
         }
     }
-    let without = chain.backward(&forward.tape, &params, &single(&direction), false);
-    assert!(without.input.is_none() && without.units == backward.units, "{name}");
+    let without = chain.backward(&forward.tape, &params, &single(&direction), [false; 2]);
+    assert!(
+        without.input.is_none() && without.shortcut.is_none() && without.units == backward.units,
+        "{name}"
+    );
 }
 
 fn unit(in_channels: usize, out_channels: usize, kernel: usize, activation: Activation) -> ChainUnit {
@@ -224,8 +247,14 @@ fn depthwise(channels: usize, kernel: usize, stride: usize, activation: Activati
     ChainUnit { groups: channels, stride: [stride; 2], ..unit(channels, channels, kernel, activation) }
 }
 
-fn chain(units: &[ChainUnit], residual: bool) -> ChainSpec {
-    ChainSpec { units: units.to_vec(), residual }
+fn chain(units: &[ChainUnit], adds_input: bool) -> ChainSpec {
+    let shortcut = if adds_input { Shortcut::Input } else { Shortcut::None };
+    ChainSpec { units: units.to_vec(), shortcut }
+}
+
+/// A chain that adds a tensor from elsewhere.
+fn joined(units: &[ChainUnit]) -> ChainSpec {
+    ChainSpec { units: units.to_vec(), shortcut: Shortcut::Tensor }
 }
 
 #[test]
@@ -271,6 +300,15 @@ fn computes_what_plain_arithmetic_does_over_odd_shapes_at_each_level() {
         ),
         // A bottleneck: the activation comes after the sum.
         (chain(&[unit(6, 3, 1, Relu), unit(3, 3, 3, Relu), unit(3, 6, 1, Relu)], true), [2, 6, 3, 4]),
+        (joined(&[unit(5, 9, 1, Silu)]), [2, 5, 3, 2]),
+        (
+            joined(&[
+                unit(6, 3, 1, Relu),
+                ChainUnit { stride: [2, 2], ..unit(3, 3, 3, Relu) },
+                unit(3, 9, 1, Relu),
+            ]),
+            [2, 6, 5, 4],
+        ),
     ];
     for (seed, (spec, shape)) in cases.iter().enumerate() {
         for level in SimdLevel::available() {
@@ -301,9 +339,9 @@ fn cuts_large_images_into_tiles_and_bands_without_a_seam() {
     let mut gradients: Option<ChainGradients> = None;
     for level in SimdLevel::available() {
         let chain = ConvChain::with_level(&spec, shape, level).unwrap();
-        let forward = chain.forward(&x, &params);
+        let forward = chain.forward(&x, None, &params);
         close(&format!("{level}"), &forward.output, &expected.values, 1e-5);
-        let backward = chain.backward(&forward.tape, &params, &direction, true);
+        let backward = chain.backward(&forward.tape, &params, &direction, [true, false]);
         if let Some(scalar) = &gradients {
             let double = |values: &[f32]| -> Vec<f64> { values.iter().map(|&v| f64::from(v)).collect() };
             close("dx", backward.input.as_deref().unwrap(), &double(scalar.input.as_deref().unwrap()), 1e-4);
@@ -340,8 +378,8 @@ fn gives_the_same_bytes_for_any_number_of_threads() {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| {
                 let chain = ConvChain::new(&spec, shape).unwrap();
-                let forward = chain.forward(&x, &params);
-                let backward = chain.backward(&forward.tape, &params, &x, true);
+                let forward = chain.forward(&x, None, &params);
+                let backward = chain.backward(&forward.tape, &params, &x, [true, false]);
                 let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
                 let units = backward.units.iter().flat_map(|unit| [&unit.weight, &unit.gamma, &unit.beta]);
                 let all = [&forward.output, backward.input.as_ref().unwrap()].into_iter().chain(units);
