@@ -148,7 +148,7 @@ impl PackedConv {
             tasks.push((first_plane * lanes, vectors * lanes, values));
             (first_weight, rest) = (first_weight + columns * vectors * lanes, behind);
         }
-        tasks.into_par_iter().for_each(|(first, width, values)| {
+        tasks.into_par_iter().with_max_len(1).for_each(|(first, width, values)| {
             for (block, values) in values.chunks_mut(TOGETHER * width).enumerate() {
                 for lane in 0..width.min(outputs - first) {
                     for (column, row) in values.chunks_exact_mut(width).enumerate() {

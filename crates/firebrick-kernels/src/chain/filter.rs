@@ -139,7 +139,7 @@ impl Filter {
         let mut parts = Parts::new(counts.collect(), self.output.planes() * lanes);
         let mut y = Pooled::take(self.batch * self.output.len());
         let (shared, figures) = (Shared::new(&mut y), parts.shared());
-        (0..self.batch * self.output.planes()).into_par_iter().for_each_init(
+        (0..self.batch * self.output.planes()).into_par_iter().with_max_len(8).for_each_init(
             || Pooled::take(rows * self.padded_row()),
             |padded, unit| {
                 let (image, plane) = (unit / self.output.planes(), unit % self.output.planes());

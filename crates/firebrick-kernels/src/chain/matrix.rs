@@ -23,6 +23,9 @@ const FEWEST_PIXELS: usize = 48;
 /// With more, a plane of the tile would fill the first-level cache.
 const MOST_PIXELS: usize = 256;
 
+/// Pieces that threads take of a batch: rayon would make them a quarter of it, and threads would wait for the last.
+const MOST_LEAVES: usize = 32;
+
 /// A convolution that mixes channels.
 #[derive(Debug)]
 pub(crate) struct Matrix {
@@ -170,7 +173,8 @@ impl Matrix {
         let mut y = Pooled::take(self.batch * self.output.len());
         let mut parts = Parts::new(tiles.counts(), self.output.planes() * lanes);
         let (shared, figures) = (Shared::new(&mut y), parts.shared());
-        (0..self.units(&tiles)).into_par_iter().for_each_init(
+        let most = self.units(&tiles).div_ceil(MOST_LEAVES);
+        (0..self.units(&tiles)).into_par_iter().with_max_len(most).for_each_init(
             || self.scratch(&input, &tiles, false, false),
             |scratch, unit| {
                 let Scratch { matrix, image: seen, .. } = scratch;
@@ -232,7 +236,7 @@ impl Matrix {
         let chunks = chunks(self.units(&tiles));
         let mut partials = Pooled::zeroed(chunks.len() * partial);
         let tasks: Vec<_> = chunks.zip(partials.chunks_exact_mut(partial)).collect();
-        tasks.into_par_iter().for_each(|(units, sums)| {
+        tasks.into_par_iter().with_max_len(1).for_each(|(units, sums)| {
             let mut scratch = self.scratch(&input, &tiles, true, departing.is_some());
             for unit in units {
                 let Scratch { matrix, arriving: dy, windows, image: seen, image_gradient } = &mut scratch;

@@ -321,7 +321,7 @@ impl ConvChain {
         let mut blocked = Pooled::take(self.batch * layout.len());
         let images = nhwc.par_chunks_exact(layout.pixels() * layout.channels);
         let places = blocked.par_chunks_exact_mut(layout.len());
-        places.zip(images).for_each(|(blocked, nhwc)| layout.import(nhwc, blocked));
+        places.zip(images).with_max_len(1).for_each(|(blocked, nhwc)| layout.import(nhwc, blocked));
         blocked
     }
 
@@ -394,7 +394,7 @@ impl Work for Forward<'_> {
         let last = layouts[units.len()];
         let mut output = vec![0.0; batch * last.pixels() * last.channels];
         let result = self.chain.operand(&activations, &norms, units.len());
-        output.par_chunks_exact_mut(last.pixels() * last.channels).enumerate().for_each_init(
+        output.par_chunks_exact_mut(last.pixels() * last.channels).with_max_len(1).enumerate().for_each_init(
             || Pooled::take(last.plane()),
             |scratch, (image, nhwc)| {
                 let whole = 0..last.pixels();
@@ -434,6 +434,7 @@ impl Backward<'_> {
         gradient
             .par_chunks_exact_mut(last.len())
             .zip(self.output.par_chunks_exact(last.pixels() * last.channels))
+            .with_max_len(1)
             .enumerate()
             .for_each(|(image, (gradient, nhwc))| {
                 last.import(nhwc, gradient);
@@ -464,7 +465,7 @@ impl Work for Backward<'_> {
             let mut nhwc = vec![0.0; batch * last.pixels() * last.channels];
             let blocked = arriving.gradient.par_chunks_exact(last.len());
             let images = nhwc.par_chunks_exact_mut(last.pixels() * last.channels);
-            images.zip(blocked).for_each(|(nhwc, blocked)| last.export(blocked, nhwc));
+            images.zip(blocked).with_max_len(1).for_each(|(nhwc, blocked)| last.export(blocked, nhwc));
             nhwc
         });
         let adds_input = spec.shortcut == Shortcut::Input;
@@ -514,6 +515,7 @@ impl Work for Backward<'_> {
             let mut nhwc = vec![0.0; batch * first.pixels() * first.channels];
             nhwc.par_chunks_exact_mut(first.pixels() * first.channels)
                 .zip(blocked.par_chunks_exact(first.len()))
+                .with_max_len(1)
                 .enumerate()
                 .for_each_init(
                     || Pooled::take(first.plane()),

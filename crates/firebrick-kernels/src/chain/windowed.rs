@@ -94,13 +94,13 @@ impl Windowed {
                     &fields[..]
                 }
             };
-            each_tile(0..batch * output.pixels()).into_par_iter().for_each(|pixels| {
+            each_tile(0..batch * output.pixels()).into_par_iter().with_max_len(1).for_each(|pixels| {
                 let first = pixels.start / output.pixels();
                 tile(simd, &seen[first * window.seen.whole.len()..], pixels);
             });
-            (0..*batch).into_par_iter().for_each(gather_moments);
+            (0..*batch).into_par_iter().with_max_len(1).for_each(gather_moments);
         } else {
-            (0..*batch).into_par_iter().for_each_init(
+            (0..*batch).into_par_iter().with_max_len(1).for_each_init(
                 || Pooled::zeroed(window.seen.whole.len()),
                 |seen, image| {
                     window.see(simd, &input, image, seen);
@@ -141,7 +141,7 @@ impl Windowed {
     /// The fields of the whole batch.
     fn fields(&self, field: &Field, fill: impl Fn(usize, &mut [f32]) + Sync) -> Pooled {
         let mut fields = Pooled::take(self.batch * field.whole.len());
-        fields.par_chunks_exact_mut(field.whole.len()).enumerate().for_each(|(image, to)| {
+        fields.par_chunks_exact_mut(field.whole.len()).with_max_len(1).enumerate().for_each(|(image, to)| {
             if field.is_padded() {
                 to.fill(0.0);
             }
@@ -213,7 +213,7 @@ impl Windowed {
         let row = self.columns();
         let mut gradient = vec![0.0; weights];
         let per_plane = weights / self.conv.out_channels * S::LANES;
-        gradient.par_chunks_mut(per_plane).enumerate().for_each_init(
+        gradient.par_chunks_mut(per_plane).with_max_len(1).enumerate().for_each_init(
             || Pooled::take(S::LANES * row),
             |sums, (plane, gradient)| {
                 sums.fill(0.0);
@@ -239,20 +239,27 @@ impl Windowed {
         let Some((departing, back)) = back else { return gradient };
         match back {
             Back::Window(packed) => {
-                each_tile(0..batch * self.input.pixels()).into_par_iter().for_each(|pixels| {
-                    let first = pixels.start / self.input.pixels();
-                    // SAFETY: tiles are disjoint.
-                    unsafe { self.tile_back(simd, packed, &dy[first * field.len()..], &pixels, departing) };
-                });
+                each_tile(0..batch * self.input.pixels()).into_par_iter().with_max_len(1).for_each(
+                    |pixels| {
+                        let first = pixels.start / self.input.pixels();
+                        // SAFETY: tiles are disjoint.
+                        unsafe {
+                            self.tile_back(simd, packed, &dy[first * field.len()..], &pixels, departing)
+                        };
+                    },
+                );
             }
-            Back::Patches(packed, patches) => (0..*batch).into_par_iter().for_each(|image| {
+            Back::Patches(packed, patches) => (0..*batch).into_par_iter().with_max_len(1).for_each(|image| {
                 let dy = &dy[image * output.len()..][..output.len()];
                 // SAFETY: images are disjoint.
                 unsafe { self.scatter_back(simd, packed, patches, dy, image, departing) };
             }),
         }
         // SAFETY: images are disjoint, and their gradients have been put down.
-        (0..*batch).into_par_iter().for_each(|image| unsafe { self.finish(simd, image, departing) });
+        (0..*batch)
+            .into_par_iter()
+            .with_max_len(1)
+            .for_each(|image| unsafe { self.finish(simd, image, departing) });
         gradient
     }
 
@@ -271,7 +278,7 @@ impl Windowed {
         let chunks = chunks(*batch);
         let mut partials = Pooled::zeroed(chunks.len() * partial);
         let tasks: Vec<_> = chunks.zip(partials.chunks_exact_mut(partial)).collect();
-        tasks.into_par_iter().for_each(|(images, sums)| {
+        tasks.into_par_iter().with_max_len(1).for_each(|(images, sums)| {
             let mut seen = Pooled::zeroed(window.seen.whole.len());
             let mut dy = Pooled::zeroed(window.arriving.whole.len());
             for image in images {
@@ -313,7 +320,7 @@ impl Windowed {
 
         let mut gradient = vec![0.0; weights];
         let per_plane = weights / self.conv.out_channels * S::LANES;
-        gradient.par_chunks_mut(per_plane).enumerate().for_each(|(plane, gradient)| {
+        gradient.par_chunks_mut(per_plane).with_max_len(1).enumerate().for_each(|(plane, gradient)| {
             for partial in partials.chunks_exact(partial) {
                 window.unpack(&partial[plane * S::LANES * row..][..S::LANES * row], gradient);
             }

@@ -80,7 +80,7 @@ impl Packed {
     /// As `new`, on several threads.
     fn new_shared<S: Simd>(simd: S, matrix: Strided<'_>, rows: usize, columns: usize) -> Self {
         let mut this = Self::unpacked(rows, columns, S::LANES);
-        let panels = this.values.par_chunks_exact_mut((this.depth * this.panel).max(1));
+        let panels = this.values.par_chunks_exact_mut((this.depth * this.panel).max(1)).with_max_len(1);
         panels.enumerate().for_each(|(index, to)| pack(simd, matrix, rows, columns, index, to));
         this
     }
@@ -271,7 +271,7 @@ pub(crate) fn product<S: Simd>(
     let job = Job { left, right: &right, sizes, bias: &filled, finish };
     let groups = right.panels().div_ceil(PANELS);
     let shared = Shared::spare(&mut result, rows * columns);
-    (0..rows.div_ceil(ROWS) * groups).into_par_iter().for_each_init(
+    (0..rows.div_ceil(ROWS) * groups).into_par_iter().with_max_len(1).for_each_init(
         || Pooled::take(ROWS * DEPTH.next_multiple_of(S::LANES)),
         |scratch, task| {
             let first_row = task / groups * ROWS;

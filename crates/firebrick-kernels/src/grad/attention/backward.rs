@@ -149,6 +149,6 @@ impl Work for Backward<'_> {
     type Output = ();
 
     fn run<S: Simd>(self, simd: S) {
-        (0..self.inputs.heads()).into_par_iter().for_each(|head| self.head(simd, head));
+        (0..self.inputs.heads()).into_par_iter().with_max_len(1).for_each(|head| self.head(simd, head));
     }
 }

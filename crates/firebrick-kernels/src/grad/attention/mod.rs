@@ -475,6 +475,7 @@ impl Work for Forward<'_> {
         let mut logsumexp = vec![0.0; self.heads() * queries];
         logsumexp
             .par_chunks_mut(queries)
+            .with_max_len(1)
             .enumerate()
             .for_each(|(head, logsumexp)| self.head(simd, head, places, logsumexp));
         // SAFETY: the rows of the order fill the vector, and every row has been written.
