@@ -1,4 +1,4 @@
-//! Convolutions with batch normalisation and activation, chained (Ioffe and Szegedy 2015).
+//! Convolutions with batch normalisation (Ioffe and Szegedy 2015) or a bias, and activation, chained; and one alone.
 
 use crate::activate::activate;
 use crate::backend::{DiffBackend, InputGradients, Kernels};
@@ -12,17 +12,29 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, AutodiffBackend, Backend, Dispatch, TensorMetadata};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Shape, Tensor};
-use firebrick_kernels::{ChainSpec, ChainTape, ChainUnit, ConvChain, Shortcut, UnitParams};
+use firebrick_kernels::{
+    Activation, ChainSpec, ChainTape, ChainUnit, ConvChain, Shortcut, UnitNorm, UnitParams,
+};
 
 /// The parameters of one unit of a chain.
 #[derive(Debug, Clone)]
 pub struct ChainParameters {
     /// `[out channels, in channels / groups, kernel height, kernel width]`.
     pub weight: Tensor<4>,
-    /// `[out channels]`: the norm's scale.
-    pub gamma: Tensor<1>,
-    /// `[out channels]`: the norm's shift.
+    /// `[out channels]`: the norm's scale; for [`UnitNorm::Batch`] and nothing else.
+    pub gamma: Option<Tensor<1>>,
+    /// `[out channels]`: the norm's shift, or the bias.
     pub beta: Tensor<1>,
+}
+
+/// Tensors of a unit.
+fn count(unit: &ChainUnit) -> usize {
+    if unit.norm == UnitNorm::Bias { 2 } else { 3 }
+}
+
+/// Tensors of all units.
+fn count_all(spec: &ChainSpec) -> usize {
+    spec.units.iter().map(count).sum()
 }
 
 /// The statistics of one unit's convolution over the batch and the pixels; no gradient flows through them.
@@ -36,7 +48,7 @@ pub struct ChainMoments {
     pub count: usize,
 }
 
-/// A chain of convolutions, each followed by a BatchNorm with the batch's own statistics and an activation; see [`ChainSpec`].
+/// A chain of convolutions, each followed by a BatchNorm with the batch's own statistics, or a bias, and an activation; see [`ChainSpec`].
 ///
 /// - `x`: `[batch, channels, height, width]`; read without a copy where its memory has the channels last
 /// - `shortcut`: of the result's shape; for [`Shortcut::Tensor`] and nothing else
@@ -67,7 +79,15 @@ pub fn conv_chain(
         assert_eq!(in_channels, channels, "conv_chain: a unit expects another number of channels");
         let shape = [out_channels, in_channels / groups, kernel[0], kernel[1]];
         check::shape("conv_chain", "weight", &parameters.weight.dims(), &shape);
-        check::shape("conv_chain", "gamma", &parameters.gamma.dims(), &[out_channels]);
+        assert_eq!(
+            parameters.gamma.is_some(),
+            count(unit) == 3,
+            "conv_chain: a scale for a unit that has one, {:?}",
+            unit.norm
+        );
+        if let Some(gamma) = &parameters.gamma {
+            check::shape("conv_chain", "gamma", &gamma.dims(), &[out_channels]);
+        }
         check::shape("conv_chain", "beta", &parameters.beta.dims(), &[out_channels]);
         let out = |size: usize, axis: usize| {
             let padded = size + padding[axis][0] + padding[axis][1];
@@ -77,7 +97,7 @@ pub fn conv_chain(
         (channels, height, width) = (out_channels, out(height, 0), out(width, 1));
         counts.push(batch * height * width);
         tensors.push(parameters.weight.into_dispatch());
-        tensors.push(parameters.gamma.into_dispatch());
+        tensors.extend(parameters.gamma.map(Tensor::into_dispatch));
         tensors.push(parameters.beta.into_dispatch());
     }
     let result = [batch, channels, height, width];
@@ -109,6 +129,58 @@ pub fn conv_chain(
     (Tensor::from_dispatch(output), moments)
 }
 
+/// `activation(convolution of x + bias + shortcut)`: what a layer without BatchNorm computes.
+///
+/// - `x`: `[batch, in channels, height, width]`
+/// - `weight`: `[out channels, in channels / groups, kernel height, kernel width]`
+/// - `bias`: `[out channels]`
+/// - `shortcut`: of the result's shape
+/// - result: `[batch, out channels, height, width]`, with the channels last in memory
+///
+/// `geometry` says stride, padding and groups; its channels and kernel are the weight's.
+///
+/// # Panics
+/// As [`conv_chain`].
+pub fn conv2d(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    shortcut: Option<Tensor<4>>,
+    geometry: ConvGeometry,
+    activation: Activation,
+) -> Tensor<4> {
+    let ConvGeometry { stride, padding, groups } = geometry;
+    let [out_channels, group_channels, height, width] = weight.dims();
+    let unit = ChainUnit {
+        in_channels: group_channels * groups,
+        out_channels,
+        kernel: [height, width],
+        stride,
+        padding,
+        groups,
+        activation,
+        norm: UnitNorm::Bias,
+    };
+    let beta = bias.unwrap_or_else(|| {
+        let plain = x.device().inner();
+        Tensor::zeros([out_channels], (&plain, x.dtype()))
+    });
+    let parameters = ChainParameters { weight, gamma: None, beta };
+    let added = if shortcut.is_some() { Shortcut::Tensor } else { Shortcut::None };
+    conv_chain(x, shortcut, vec![parameters], &ChainSpec { units: vec![unit], shortcut: added }).0
+}
+
+/// How a convolution's kernel moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConvGeometry {
+    /// Vertical and horizontal step, at least 1.
+    pub stride: [usize; 2],
+    /// Zeros around the input: `[[top, bottom], [left, right]]`.
+    pub padding: [[usize; 2]; 2],
+    /// Groups of channels that do not see each other.
+    pub groups: usize,
+}
+
 /// The result, and means and variances of all units: `[2, channels of all units]`. A shortcut comes behind the parameters.
 pub(crate) fn reference<B: Backend>(
     x: FloatTensor<B>,
@@ -121,7 +193,7 @@ pub(crate) fn reference<B: Backend>(
         Shortcut::Tensor => parameters.pop(),
     };
     let mut parameters = parameters.into_iter();
-    let mut next = || parameters.next().expect("three parameters a unit");
+    let mut next = || parameters.next().expect("the parameters of every unit");
     let mut x = x;
     let (mut means, mut variances) = (Vec::new(), Vec::new());
     for (index, unit) in spec.units.iter().enumerate() {
@@ -131,16 +203,28 @@ pub(crate) fn reference<B: Backend>(
             dilation: [1, 1],
             groups: unit.groups,
         };
-        let y = B::conv2d(x, next(), None, options);
-        let norm = B::batch_norm_train(y, next(), next(), f64::from(unit.epsilon));
-        x = norm.output;
+        let as_row = |values: FloatTensor<B>| B::float_reshape(values, Shape::from([1, unit.out_channels]));
+        match unit.norm {
+            UnitNorm::Batch { epsilon } => {
+                let y = B::conv2d(x, next(), None, options);
+                let norm = B::batch_norm_train(y, next(), next(), f64::from(epsilon));
+                x = norm.output;
+                means.push(as_row(norm.mean));
+                variances.push(as_row(norm.variance));
+            }
+            UnitNorm::Bias => {
+                let (weight, bias) = (next(), next());
+                let nothing =
+                    B::float_zeros(Shape::from([1, unit.out_channels]), &x.device(), x.dtype().into());
+                means.push(nothing.clone());
+                variances.push(nothing);
+                x = B::conv2d(x, weight, Some(bias), options);
+            }
+        }
         if let Some(added) = added.clone().filter(|_| index + 1 == spec.units.len()) {
             x = B::float_add(x, added);
         }
         x = activate::<B>(x, unit.activation);
-        let as_row = |values: FloatTensor<B>| B::float_reshape(values, Shape::from([1, unit.out_channels]));
-        means.push(as_row(norm.mean));
-        variances.push(as_row(norm.variance));
     }
     let moments = B::float_cat(vec![B::float_cat(means, 1), B::float_cat(variances, 1)], 0);
     (x, B::float_detach(moments))
@@ -148,6 +232,7 @@ pub(crate) fn reference<B: Backend>(
 
 /// What the kernel keeps.
 struct State {
+    spec: ChainSpec,
     chain: ConvChain,
     tape: ChainTape,
 }
@@ -164,7 +249,7 @@ pub(crate) fn host_forward<B: HostBackend>(
         return None;
     }
     let x = B::host(x)?;
-    let (parameters, shortcut) = parameters.split_at(3 * spec.units.len());
+    let (parameters, shortcut) = parameters.split_at(count_all(spec));
     let shortcut = match shortcut.first() {
         Some(shortcut) => Some(B::host(shortcut)?),
         None => None,
@@ -174,21 +259,25 @@ pub(crate) fn host_forward<B: HostBackend>(
     let parameters: Vec<_> = parameters.iter().map(|parameter| parameter.row_major()).collect();
     // The function on tensors has checked the sizes; what remains are images that no kernel can address.
     let chain = ConvChain::new(spec, dims).unwrap_or_else(|error| panic!("conv_chain: {error}"));
-    let result = chain.forward(&x.in_order(&CHANNELS_LAST), shortcut.as_deref(), &units(&parameters));
+    let result = chain.forward(&x.in_order(&CHANNELS_LAST), shortcut.as_deref(), &units(spec, &parameters));
     let output = B::from_host(result.output, &chain.output_shape(), &CHANNELS_LAST, &device);
     let means = result.moments.iter().flat_map(|moments| &moments.mean);
     let variances = result.moments.iter().flat_map(|moments| &moments.variance);
     let moments: Vec<f32> = means.chain(variances).copied().collect();
     let shape = [2, moments.len() / 2];
     let moments = B::from_host(moments, &shape, &[0, 1], &device);
-    Some((output, moments, Saved::host(State { chain, tape: result.tape })))
+    Some((output, moments, Saved::host(State { spec: spec.clone(), chain, tape: result.tape })))
 }
 
-fn units<'a>(parameters: &'a [impl AsRef<[f32]>]) -> Vec<UnitParams<'a>> {
-    let units = parameters.chunks_exact(3);
-    units
-        .map(|unit| UnitParams { weight: unit[0].as_ref(), gamma: unit[1].as_ref(), beta: unit[2].as_ref() })
-        .collect()
+fn units<'a>(spec: &ChainSpec, parameters: &'a [impl AsRef<[f32]>]) -> Vec<UnitParams<'a>> {
+    let mut parameters = parameters.iter().map(AsRef::as_ref);
+    let mut next = || parameters.next().expect("the parameters of every unit");
+    let mut unit = |unit: &ChainUnit| {
+        let weight = next();
+        let gamma = if count(unit) == 3 { next() } else { &[] };
+        UnitParams { weight, gamma, beta: next() }
+    };
+    spec.units.iter().map(&mut unit).collect()
 }
 
 pub(crate) fn host_backward<B: HostBackend>(
@@ -198,7 +287,7 @@ pub(crate) fn host_backward<B: HostBackend>(
     wanted: &[bool],
 ) -> InputGradients<B> {
     let device = grad.device();
-    let State { chain, tape } = saved.as_host().expect("what the forward pass has saved");
+    let State { spec, chain, tape } = saved.as_host().expect("what the forward pass has saved");
     let grad = B::host(grad).expect("the gradient of f32 tensors is f32");
     let shapes: Vec<_> = parameters.iter().map(|parameter| parameter.shape()).collect();
     let parameters: Vec<_> = parameters
@@ -210,11 +299,14 @@ pub(crate) fn host_backward<B: HostBackend>(
     let (of_parameters, of_shortcut) = wanted[1..].split_at(parameters.len());
     let wants_shortcut = of_shortcut.first().copied().unwrap_or_default();
     let grad = grad.in_order(&CHANNELS_LAST);
-    let back = chain.backward(tape, &units(&parameters), &grad, [wanted[0], wants_shortcut]);
+    let back = chain.backward(tape, &units(spec, &parameters), &grad, [wanted[0], wants_shortcut]);
     let image = |values, shape: [usize; 4]| B::from_host(values, &shape, &CHANNELS_LAST, &device);
     let input = back.input.map(|values| image(values, chain.input_shape()));
     let shortcut = back.shortcut.map(|values| image(values, chain.output_shape()));
-    let gradients = back.units.into_iter().flat_map(|unit| [unit.weight, unit.gamma, unit.beta]);
+    let gradients = back.units.into_iter().zip(&spec.units).flat_map(|(gradients, unit)| {
+        let gamma = (count(unit) == 3).then_some(gradients.gamma);
+        [Some(gradients.weight), gamma, Some(gradients.beta)].into_iter().flatten()
+    });
     let gradients = gradients.zip(&shapes).zip(of_parameters).map(|((values, shape), &wanted)| {
         let order: Vec<usize> = (0..shape.rank()).collect();
         wanted.then(|| B::from_host(values, shape, &order, &device))
@@ -246,7 +338,7 @@ pub(crate) fn record<B: Kernels, C: CheckpointStrategy>(
         return reference::<Autodiff<B, C>>(x, parameters, spec);
     };
     // The kernel has kept what it needs of a shortcut.
-    plain.truncate(3 * spec.units.len());
+    plain.truncate(count_all(spec));
     let inputs = std::iter::once(x).chain(parameters).collect();
     let (output, ()) =
         record::record::<B, C, _, _>(inputs, |_, _| (output, ChainStep { parameters: plain, saved }, ()));

@@ -5,7 +5,7 @@
 //! own operations. Both give the same values but for rounding, and the tests compare them.
 //!
 //! # Operations
-//! - [`conv_chain`]: convolutions with BatchNorm and activation, one after another
+//! - [`conv_chain`]: convolutions with BatchNorm and activation, one after another; [`conv2d`]: one with a bias
 //! - [`linear`]: a linear layer with its activation
 //! - [`layer_norm`]: layer normalisation over the last axis
 //! - [`attention`] and [`self_attention`]: scaled dot-product attention, with masks
@@ -75,11 +75,11 @@ mod update;
 pub use attention::{AttentionOptions, attention, self_attention};
 pub use check_gradient::{GradientCheck, GradientError, check_gradient};
 pub use checkpoint::checkpoint;
-pub use conv_chain::{ChainMoments, ChainParameters, conv_chain};
+pub use conv_chain::{ChainMoments, ChainParameters, ConvGeometry, conv_chain, conv2d};
 pub use cross_entropy::{cross_entropy, soft_cross_entropy};
 pub use custom::{CustomGradient, gradient_reversal, straight_through};
 pub use firebrick_kernels::grad::{AdamStep, SgdStep};
-pub use firebrick_kernels::{Activation, ChainSpec, ChainUnit, Shortcut};
+pub use firebrick_kernels::{Activation, ChainSpec, ChainUnit, Shortcut, UnitNorm};
 pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use pool::{CountPadding, Window, adaptive_average_pool, average_pool, global_average_pool, max_pool};

@@ -2,7 +2,7 @@
 #![allow(deprecated)]
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use firebrick_autodiff::{Activation, ChainParameters, ChainSpec, ChainUnit, Shortcut, conv_chain};
+use firebrick_autodiff::{Activation, ChainParameters, ChainSpec, ChainUnit, Shortcut, UnitNorm, conv_chain};
 
 /// Numbers between -1 and 1 that are the same in both types.
 fn numbers(count: usize, seed: usize) -> Vec<f32> {
@@ -40,7 +40,7 @@ fn run(spec: &ChainSpec, shape: [usize; 4], channels_last: bool, device: &Device
                 [unit.out_channels, unit.in_channels / unit.groups, unit.kernel[0], unit.kernel[1]],
                 10 * index + 2,
             ),
-            gamma: row(unit.out_channels, 10 * index + 3),
+            gamma: (unit.norm != UnitNorm::Bias).then(|| row(unit.out_channels, 10 * index + 3)),
             beta: row(unit.out_channels, 10 * index + 4),
         })
         .collect();
@@ -62,7 +62,7 @@ fn run(spec: &ChainSpec, shape: [usize; 4], channels_last: bool, device: &Device
     found.extend(shortcut.map(|shortcut| values(shortcut.grad(&gradients).unwrap())));
     for parameters in &parameters {
         found.push(values(parameters.weight.grad(&gradients).unwrap()));
-        found.push(values(parameters.gamma.grad(&gradients).unwrap()));
+        found.extend(parameters.gamma.as_ref().map(|gamma| values(gamma.grad(&gradients).unwrap())));
         found.push(values(parameters.beta.grad(&gradients).unwrap()));
     }
     let [batch, _, height, width] = output.dims();
@@ -89,7 +89,7 @@ fn unit(in_channels: usize, out_channels: usize, kernel: usize, activation: Acti
         padding: [[(kernel - 1) / 2; 2]; 2],
         groups: 1,
         activation,
-        epsilon: 1e-3,
+        norm: UnitNorm::Batch { epsilon: 1e-3 },
     }
 }
 
@@ -104,6 +104,7 @@ fn cases() -> Vec<(ChainSpec, [usize; 4])> {
         ChainSpec { units: units.to_vec(), shortcut }
     };
     let joined = |units: &[ChainUnit]| ChainSpec { units: units.to_vec(), shortcut: Shortcut::Tensor };
+    let biased = |unit| ChainUnit { norm: UnitNorm::Bias, ..unit };
     let strided = ChainUnit { stride: [2, 2], padding: [[0, 1], [0, 1]], ..unit(3, 8, 3, Activation::Silu) };
     // Neither dense nor depthwise: burn's operations on every backend.
     let grouped = ChainUnit { groups: 2, ..unit(4, 6, 3, Activation::Relu) };
@@ -122,6 +123,12 @@ fn cases() -> Vec<(ChainSpec, [usize; 4])> {
         (chain(&[unit(3, 3, 3, Activation::Relu)], true), [2, 3, 3, 3]),
         (joined(&[unit(3, 4, 1, Activation::Relu), unit(4, 5, 3, Activation::Relu)]), [2, 3, 4, 3]),
         (joined(&[grouped]), [2, 4, 3, 5]),
+        (
+            chain(&[biased(unit(3, 4, 3, Activation::Relu)), unit(4, 3, 1, Activation::None)], false),
+            [2, 3, 4, 5],
+        ),
+        (joined(&[biased(depthwise(9, 1))]), [2, 9, 3, 4]),
+        (chain(&[biased(grouped)], false), [2, 4, 3, 5]),
     ]
 }
 
@@ -161,7 +168,7 @@ fn needs_no_tape() {
             [unit.out_channels, unit.in_channels / unit.groups, unit.kernel[0], unit.kernel[1]],
             &device,
         ),
-        gamma: Tensor::ones([unit.out_channels], &device),
+        gamma: Some(Tensor::ones([unit.out_channels], &device)),
         beta: Tensor::zeros([unit.out_channels], &device),
     });
     let (output, moments) = conv_chain(x, None, parameters.collect(), &spec);
@@ -175,7 +182,7 @@ fn refuses_a_shortcut_that_is_not_added() {
     let device = Device::ndarray();
     let parameters = ChainParameters {
         weight: Tensor::ones([5, 3, 1, 1], &device),
-        gamma: Tensor::ones([5], &device),
+        gamma: Some(Tensor::ones([5], &device)),
         beta: Tensor::zeros([5], &device),
     };
     let spec = cases().swap_remove(0).0;
@@ -189,7 +196,7 @@ fn refuses_an_empty_batch() {
     let device = Device::ndarray();
     let parameters = ChainParameters {
         weight: Tensor::ones([5, 3, 1, 1], &device),
-        gamma: Tensor::ones([5], &device),
+        gamma: Some(Tensor::ones([5], &device)),
         beta: Tensor::zeros([5], &device),
     };
     let spec = cases().swap_remove(0).0;

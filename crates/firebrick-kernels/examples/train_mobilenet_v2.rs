@@ -8,7 +8,7 @@
 #![allow(clippy::print_stdout, reason = "a program whose purpose is to print")]
 
 use firebrick_kernels::{
-    Activation, ChainSpec, ChainUnit, ConvChain, Shortcut, UnitParams, multiply_add_peak,
+    Activation, ChainSpec, ChainUnit, ConvChain, Shortcut, UnitNorm, UnitParams, multiply_add_peak,
 };
 use std::error::Error;
 use std::time::Instant;
@@ -117,7 +117,7 @@ fn mobilenet_v2() -> Vec<ChainSpec> {
         padding: [[(kernel - 1) / 2; 2]; 2],
         groups,
         activation,
-        epsilon: 1e-5,
+        norm: UnitNorm::Batch { epsilon: 1e-5 },
     };
     let mut chains = Vec::new();
     let mut units = vec![unit(3, 32, 3, 2, 1, Activation::Relu6)];

@@ -43,7 +43,7 @@ mod winograd;
 pub use activation::Activation;
 pub use chain::{
     BatchMoments, ChainGradients, ChainOutput, ChainSpec, ChainTape, ChainUnit, ConvChain, Shortcut,
-    UnitGradients, UnitParams, release_idle_memory,
+    UnitGradients, UnitNorm, UnitParams, release_idle_memory,
 };
 pub use encoder::{
     AttentionParams, EmbeddingParams, EncoderBatch, EncoderConfig, EncoderInput, EncoderLayerParams,

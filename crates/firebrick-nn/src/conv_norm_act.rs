@@ -4,7 +4,9 @@ use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, PaddingConfig2d};
 use burn::tensor::{Device, Tensor};
-use firebrick_autodiff::{ChainMoments, ChainParameters, ChainSpec, ChainUnit, Shortcut, conv_chain};
+use firebrick_autodiff::{
+    ChainMoments, ChainParameters, ChainSpec, ChainUnit, Shortcut, UnitNorm, conv_chain,
+};
 
 use crate::{Activation, Initializer, LayerSummary};
 
@@ -271,7 +273,7 @@ impl ConvNormAct {
         }
         let parameters = blocks.iter().map(|block| ChainParameters {
             weight: block.conv.weight.val(),
-            gamma: block.norm.gamma.val(),
+            gamma: Some(block.norm.gamma.val()),
             beta: block.norm.beta.val(),
         });
         let (shortcut, added) = match residual {
@@ -302,7 +304,7 @@ impl ConvNormAct {
             padding,
             groups: self.conv.groups,
             activation: self.activation.fused().filter(|_| activated).unwrap_or_default(),
-            epsilon: self.norm.epsilon as f32,
+            norm: UnitNorm::Batch { epsilon: self.norm.epsilon as f32 },
         }
     }
 

@@ -1,6 +1,6 @@
-//! Convolutions with batch normalisation and activation, chained, forward and backward: what training a backbone is made of.
+//! Convolutions with batch normalisation (or a bias) and activation, chained, forward and backward: what training a backbone is made of.
 //!
-//! A chain is a few convolutions, each followed by a BatchNorm with the batch's own statistics and an activation, and possibly a
+//! A chain is a few convolutions, each followed by a BatchNorm with the batch's own statistics, or a bias, and an activation, and possibly a
 //! shortcut added at the end: an inverted residual (Sandler et al. 2018), a bottleneck (He et al. 2015), or a single
 //! convolution. Between the chain's convolutions only raw results are stored; see `norm` for how that halves the memory traffic, which
 //! is what training on a CPU costs.
@@ -43,7 +43,7 @@ use rayon::prelude::*;
 use std::ops::Range;
 use windowed::Windowed;
 
-/// One convolution without bias, its BatchNorm and its activation.
+/// One convolution, what follows it, and its activation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ChainUnit {
     /// Channels of the input; a multiple of `groups`.
@@ -58,10 +58,22 @@ pub struct ChainUnit {
     pub padding: [[usize; 2]; 2],
     /// 1, or `in_channels` for a depthwise convolution with one filter a channel.
     pub groups: usize,
-    /// Applied after the norm; by the last unit after the chain's input was added, if it is.
+    /// Applied after the norm; by the last unit after the shortcut was added, if there is one.
     pub activation: Activation,
-    /// Added to the variance.
-    pub epsilon: f32,
+    /// Between the convolution and its activation.
+    pub norm: UnitNorm,
+}
+
+/// What follows a convolution.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum UnitNorm {
+    /// BatchNorm with the batch's own statistics.
+    Batch {
+        /// Added to the variance.
+        epsilon: f32,
+    },
+    /// A bias a channel.
+    Bias,
 }
 
 /// The convolutions of a chain, and what is added to the last one's norm.
@@ -90,9 +102,9 @@ pub enum Shortcut {
 pub struct UnitParams<'a> {
     /// `[out_channels, in_channels / groups, kernel height, kernel width]`.
     pub weight: &'a [f32],
-    /// `[out_channels]`, the norm's scale.
+    /// `[out_channels]`, the norm's scale; empty for a bias.
     pub gamma: &'a [f32],
-    /// `[out_channels]`, the norm's shift.
+    /// `[out_channels]`, the norm's shift, or the bias.
     pub beta: &'a [f32],
 }
 
@@ -101,13 +113,13 @@ pub struct UnitParams<'a> {
 pub struct UnitGradients {
     /// As [`UnitParams::weight`].
     pub weight: Vec<f32>,
-    /// `[out_channels]`.
+    /// `[out_channels]`; empty for a bias.
     pub gamma: Vec<f32>,
     /// `[out_channels]`.
     pub beta: Vec<f32>,
 }
 
-/// The statistics of a unit's raw result over batch, height and width.
+/// The statistics of a unit's raw result over batch, height and width; without meaning for one without BatchNorm.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BatchMoments {
     /// `[out_channels]`.
@@ -309,10 +321,11 @@ impl ConvChain {
         assert_eq!(values.len(), shape.iter().product(), "the tensor is {shape:?} (NHWC)");
         assert_eq!(params.len(), self.units.len(), "one set of parameters a unit");
         for (unit, params) in self.spec.units.iter().zip(params) {
-            let ChainUnit { in_channels, out_channels, kernel, groups, .. } = *unit;
+            let ChainUnit { in_channels, out_channels, kernel, groups, norm, .. } = *unit;
             let shape = [out_channels, in_channels / groups, kernel[0], kernel[1]];
             assert_eq!(params.weight.len(), shape.iter().product(), "the weight is {shape:?}");
-            assert_eq!([params.gamma.len(), params.beta.len()], [out_channels; 2], "one a channel");
+            let scales = if norm == UnitNorm::Bias { 0 } else { out_channels };
+            assert_eq!([params.gamma.len(), params.beta.len()], [scales, out_channels], "one a channel");
         }
     }
 
@@ -382,9 +395,14 @@ impl Work for Forward<'_> {
                 Unit::Windowed(windowed) => windowed.forward(simd, operand, params.weight),
                 Unit::Filter(filter) => filter.forward(simd, operand, params.weight),
             };
-            let ChainUnit { activation, epsilon, .. } = spec.units[index];
+            let ChainUnit { activation, norm, .. } = spec.units[index];
             let finish = Finish::of(activation);
-            let norm = Norm::new(&parts, params.gamma, params.beta, epsilon, finish, S::LANES);
+            let norm = match norm {
+                UnitNorm::Batch { epsilon } => {
+                    Norm::new(&parts, params.gamma, params.beta, epsilon, finish, S::LANES)
+                }
+                UnitNorm::Bias => Norm::bias(params.beta, finish, S::LANES),
+            };
             let (mean, variance) = (norm.mean.clone(), norm.variance.clone());
             moments.push(BatchMoments { mean, variance, count: parts.count() });
             norms.push(norm);

@@ -26,6 +26,8 @@ pub(crate) struct Norm {
     pub(crate) mean: Vec<f32>,
     pub(crate) variance: Vec<f32>,
     finish: Finish,
+    /// Whether it is a bias: no statistics, and a gradient that goes through as it is.
+    is_bias: bool,
 }
 
 /// The constants of one block of channels.
@@ -58,6 +60,7 @@ impl Norm {
             mean: vec![0.0; channels],
             variance: vec![0.0; channels],
             finish,
+            is_bias: false,
         };
         for (channel, (mean, variance)) in parts.merge(channels).into_iter().enumerate() {
             let rstd = 1.0 / (variance + f64::from(epsilon)).sqrt();
@@ -70,6 +73,21 @@ impl Norm {
             norm.variance[channel] = variance as f32;
         }
         norm
+    }
+
+    /// A bias in a norm's place: `act(y + bias)`.
+    pub(crate) fn bias(bias: &[f32], finish: Finish, lanes: usize) -> Self {
+        let channels = bias.len();
+        let filled = channels.next_multiple_of(lanes);
+        let mut shift = bias.to_vec();
+        shift.resize(filled, 0.0);
+        let mut scale = vec![1.0; channels];
+        // The channels that fill the last vector up stay zero.
+        scale.resize(filled, 0.0);
+        let zeros = || vec![0.0; filled];
+        let (rstd, offset) = (zeros(), zeros());
+        let (mean, variance) = (vec![0.0; channels], vec![0.0; channels]);
+        Self { scale, shift, rstd, offset, mean, variance, finish, is_bias: true }
     }
 
     #[inline(always)]
@@ -315,6 +333,10 @@ impl NormGradient {
             beta: vec![0.0; channels],
             gradient,
         };
+        if norm.is_bias {
+            let sums = parts.sum(channels).into_iter().map(|(sum, _)| sum as f32);
+            return Self { gamma: Vec::new(), beta: sums.collect(), ..this };
+        }
         let count = parts.count() as f64;
         for (channel, (sum, product)) in parts.sum(channels).into_iter().enumerate() {
             let [scale, rstd, offset] =

@@ -36,8 +36,8 @@ fn inputs(spec: &ChainSpec, [batch, channels, height, width]: [usize; 4], seed: 
     let params = spec.units.iter().map(|unit| {
         let weights = unit.out_channels * unit.in_channels / unit.groups * unit.kernel[0] * unit.kernel[1];
         let weight = numbers.by_ref().take(weights).collect();
-        let gamma =
-            numbers.by_ref().take(unit.out_channels).map(|v| f64::from((1.0 + 0.5 * v) as f32)).collect();
+        let scales = if unit.norm == UnitNorm::Bias { 0 } else { unit.out_channels };
+        let gamma = numbers.by_ref().take(scales).map(|v| f64::from((1.0 + 0.5 * v) as f32)).collect();
         let beta = numbers.by_ref().take(unit.out_channels).map(|v| f64::from((0.5 + v) as f32)).collect();
         [weight, gamma, beta]
     });
@@ -106,9 +106,13 @@ fn reference(
             let variance = of_channel().map(|v| (v - mean).powi(2)).sum::<f64>() / count;
             statistics[0][channel] = mean;
             statistics[1][channel] = variance;
-            let rstd = 1.0 / (variance + f64::from(unit.epsilon)).sqrt();
-            for value in y.values.iter_mut().skip(channel).step_by(channels) {
-                *value = (*value - mean) * rstd * gamma[channel] + beta[channel];
+            let mut values = y.values.iter_mut().skip(channel).step_by(channels);
+            match unit.norm {
+                UnitNorm::Batch { epsilon } => {
+                    let rstd = 1.0 / (variance + f64::from(epsilon)).sqrt();
+                    values.for_each(|value| *value = (*value - mean) * rstd * gamma[channel] + beta[channel]);
+                }
+                UnitNorm::Bias => values.by_ref().for_each(|value| *value += beta[channel]),
             }
         }
         if index + 1 == spec.units.len() {
@@ -173,6 +177,9 @@ fn check(spec: &ChainSpec, shape: [usize; 4], level: SimdLevel, seed: u64) {
     let forward = chain.forward(&x, adds_tensor.then_some(&shortcut[..]), &params);
     close_above(CANCELLED, &format!("{name}: result"), &forward.output, &expected.values, 2e-5);
     for (unit, (moments, [mean, variance])) in forward.moments.iter().zip(&statistics).enumerate() {
+        if spec.units[unit].norm == UnitNorm::Bias {
+            continue;
+        }
         close(&format!("{name}: mean of unit {unit}"), &moments.mean, mean, 1e-5);
         close(&format!("{name}: variance of unit {unit}"), &moments.variance, variance, 1e-5);
     }
@@ -239,8 +246,13 @@ fn unit(in_channels: usize, out_channels: usize, kernel: usize, activation: Acti
         padding: [[side; 2]; 2],
         groups: 1,
         activation,
-        epsilon: 1e-5,
+        norm: UnitNorm::Batch { epsilon: 1e-5 },
     }
+}
+
+/// With a bias in the norm's place.
+fn biased(unit: ChainUnit) -> ChainUnit {
+    ChainUnit { norm: UnitNorm::Bias, ..unit }
 }
 
 fn depthwise(channels: usize, kernel: usize, stride: usize, activation: Activation) -> ChainUnit {
@@ -301,6 +313,9 @@ fn computes_what_plain_arithmetic_does_over_odd_shapes_at_each_level() {
         // A bottleneck: the activation comes after the sum.
         (chain(&[unit(6, 3, 1, Relu), unit(3, 3, 3, Relu), unit(3, 6, 1, Relu)], true), [2, 6, 3, 4]),
         (joined(&[unit(5, 9, 1, Silu)]), [2, 5, 3, 2]),
+        (chain(&[biased(unit(3, 5, 3, Relu)), biased(unit(5, 6, 1, Gelu))], false), [2, 3, 4, 3]),
+        (chain(&[biased(depthwise(7, 3, 1, None)), unit(7, 4, 1, Relu)], false), [2, 7, 3, 4]),
+        (joined(&[unit(4, 6, 1, Relu), biased(unit(6, 6, 3, Silu))]), [2, 4, 3, 3]),
         (
             joined(&[
                 unit(6, 3, 1, Relu),
@@ -428,12 +443,12 @@ proptest! {
         let groups = if depthwise { middle } else { 1 };
         let window = ChainUnit {
             in_channels: middle, out_channels: out, kernel, stride, padding, groups,
-            activation: Activation::Silu, epsilon: 1e-2,
+            activation: Activation::Silu, norm: UnitNorm::Batch { epsilon: 1e-2 },
         };
         prop_assume!(window.shape().output_size(0, [height, width]).is_ok());
         let mut units = Vec::new();
         if expand {
-            units.push(ChainUnit { epsilon: 1e-2, ..unit(channels, wide, 1, Activation::Silu) });
+            units.push(ChainUnit { norm: UnitNorm::Batch { epsilon: 1e-2 }, ..unit(channels, wide, 1, Activation::Silu) });
         }
         units.push(window);
         let level = SimdLevel::available().pop().unwrap();

@@ -4,14 +4,14 @@ use burn::nn::conv::Conv2d;
 use burn::nn::{BatchNorm, Linear};
 use burn::tensor::Tensor;
 use firebrick_autodiff::{
-    AttentionOptions, adaptive_average_pool, average_pool, global_average_pool, layer_norm, linear, max_pool,
-    self_attention,
+    AttentionOptions, ConvGeometry, adaptive_average_pool, average_pool, conv2d, global_average_pool,
+    layer_norm, linear, max_pool, self_attention,
 };
 use firebrick_nn::dropout::DropPath;
 use firebrick_nn::{Activation, ConvNormAct, Residual, dense};
 
 use super::{AttentionLayer, Backbone, Layer};
-use crate::graph::{Op, Residue, Step, Value};
+use crate::graph::{Conv, Op, Residue, Step, Value};
 
 /// A value on its way through the network.
 #[derive(Clone, Debug)]
@@ -194,12 +194,8 @@ impl Backbone {
             (Op::Conv(conv), Some(Layer::Conv(layer))) => match x {
                 Flow::Vector(x) => Flow::Vector(one_pixel(layer, x, conv.activation)),
                 x => {
-                    let y = layer.forward(x.into_map());
-                    let y = match inputs.next() {
-                        Some(added) => y + added.into_map(),
-                        None => y,
-                    };
-                    Flow::Map(conv.activation.forward(y))
+                    let added = inputs.next().map(Flow::into_map);
+                    Flow::Map(convolve(conv, layer, x.into_map(), added))
                 }
             },
             (Op::BatchNorm { activation, .. }, Some(Layer::BatchNorm(norm))) => {
@@ -288,6 +284,21 @@ fn tracks(x: &Flow) -> bool {
         Flow::Map(map) => map.device().is_autodiff(),
         Flow::Tokens(tokens) => tokens.device().is_autodiff(),
         Flow::Vector(vector) => vector.device().is_autodiff(),
+    }
+}
+
+/// A convolution without BatchNorm, with what is added to it before its activation.
+fn convolve(conv: &Conv, layer: &Conv2d, x: Tensor<4>, added: Option<Tensor<4>>) -> Tensor<4> {
+    let [_, _, height, width] = x.dims();
+    let padding = conv.padding.resolve([height, width], conv.kernel, conv.stride);
+    let geometry = ConvGeometry { stride: conv.stride, padding, groups: conv.groups };
+    let (weight, bias) = (layer.weight.val(), layer.bias.as_ref().map(|bias| bias.val()));
+    match conv.activation.fused() {
+        Some(fused) => conv2d(x, weight, bias, added, geometry, fused),
+        None => {
+            let none = firebrick_autodiff::Activation::None;
+            conv.activation.forward(conv2d(x, weight, bias, added, geometry, none))
+        }
     }
 }
 
