@@ -345,6 +345,10 @@ fn models_lists_the_zoo_with_its_published_accuracy() {
         assert!(row.contains(word), "{word} is not in {row}");
     }
     assert!(table.contains("mobilenet_v2_0.35"), "{table}");
+    let row = table.lines().find(|line| line.starts_with("gpt3_175b ")).expect("a row");
+    for word in ["174604259328", "2048", "650.4", "arXiv:2005.14165"] {
+        assert!(row.contains(word), "{word} is not in {row}");
+    }
 }
 
 #[test]

@@ -71,8 +71,8 @@ impl<'a> Shared<'a> {
         Self { start: values.as_mut_ptr(), len: values.len(), owner: PhantomData }
     }
 
-    /// Room for `len` values behind a vector's last, to be written before anything is read: to zero it first would cost a pass over
-    /// memory.
+    /// Room for `len` values behind a vector's last: to zero it first would cost a pass over memory. Nothing has been written there, so it is
+    /// not for [`read`](Self::read) or [`write`](Self::write), which make slices, but for [`put`](Self::put) and for stores by address.
     ///
     /// # Panics
     /// If the vector has not reserved as many.
@@ -80,6 +80,19 @@ impl<'a> Shared<'a> {
         let spare = values.spare_capacity_mut();
         assert!(len <= spare.len(), "{len} values in room for {}", spare.len());
         Self { start: spare.as_mut_ptr().cast(), len, owner: PhantomData }
+    }
+
+    /// Copies values to the places from `first` on.
+    ///
+    /// # Safety
+    /// Nobody else uses these places.
+    ///
+    /// # Panics
+    /// If the range leaves the buffer.
+    pub(crate) unsafe fn put(self, first: usize, values: &[f32]) {
+        self.check(first, values.len());
+        // SAFETY: the range was just checked and is nobody else's, so it is not that of `values`; no slice is made of it.
+        unsafe { self.start.add(first).copy_from_nonoverlapping(values.as_ptr(), values.len()) };
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -186,6 +186,9 @@ impl BertConfig {
     }
 }
 
+/// The most layers that a file may ask for: far above any published model.
+pub(crate) const MOST_LAYERS: usize = 4096;
+
 /// What of transformers' `config.json` matters.
 #[derive(Deserialize)]
 struct Published {
@@ -227,6 +230,11 @@ impl Published {
         ];
         if let Some(size) = sizes.into_iter().find(|&size| size > 1 << 24) {
             return Err(format!("a size is {size}, none is above 16,777,216"));
+        }
+        // Each is a module before any weight is there.
+        if self.num_hidden_layers > MOST_LAYERS {
+            let layers = self.num_hidden_layers;
+            return Err(format!("`num_hidden_layers` is {layers}, at most {MOST_LAYERS} are read"));
         }
         Ok(BertConfig {
             vocabulary: self.vocab_size,

@@ -14,6 +14,7 @@ use firebrick_nn::loss::token_cross_entropy;
 use firebrick_nn::{Activation, Initializer, LayerError, seed_of};
 use serde::{Deserialize, Serialize};
 
+use crate::bert::MOST_LAYERS;
 use crate::key_values::KeyValues;
 use crate::token_attention::{attend, later, normed};
 use crate::token_ids::TokenLimits;
@@ -217,6 +218,9 @@ impl Published {
             .into_iter()
             .max();
         unless(most <= Some(1 << 24), "a size", &format!("{most:?}"), "none above 16,777,216")?;
+        // Each is a module before any weight is there.
+        let layers = self.n_layer.to_string();
+        unless(self.n_layer <= MOST_LAYERS, "n_layer", &layers, &format!("at most {MOST_LAYERS}"))?;
         Ok(GptConfig {
             vocabulary: self.vocab_size,
             context: self.n_positions,

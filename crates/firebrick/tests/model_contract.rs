@@ -51,8 +51,8 @@ const LINES: &[Line] = &[
 /// Their first dense layer (151 and 411 MB) is more than one buffer of WebGPU's usual limit, 128 MiB, which the software driver has.
 const TOO_LARGE_FOR_WGPU: &[&str] = &["alexnet", "vgg11"];
 
-/// The most epochs of one step that learning eight images may take.
-const MOST_STEPS: usize = 60;
+/// The most epochs of one step that learning eight images may take: networks without norms need hundreds.
+const MOST_STEPS: usize = 400;
 
 fn images(count: usize, [height, width]: [u32; 2], device: &Device) -> Tensor<4> {
     let shape = [count, height as usize, width as usize, 3];

@@ -2,6 +2,9 @@
 //!
 //! Everything here is safe: lengths are asserted, where the compiler cannot see them. Sums over a row have a fixed order that
 //! depends on the length and the instruction set alone.
+//!
+//! Closures handed to these functions carry `#[inline(always)]`: one that is called is compiled for the plain processor, and every
+//! intrinsic in it becomes a call.
 
 use crate::simd::Simd;
 use std::array::from_fn;

@@ -20,9 +20,11 @@ const PANEL: usize = 2;
 /// Values of a row that are multiplied before the next panel's turn.
 const DEPTH: usize = 256;
 
-/// Rows and panels of a task.
-const ROWS: usize = 96;
-const PANELS: usize = 8;
+/// Rows of a task.
+const ROWS: usize = 48;
+
+/// So many tasks at least, where there are columns enough: with fewer, threads would wait for the last one.
+const TASKS: usize = 16;
 
 /// Lanes of the widest instruction set.
 const MOST_LANES: usize = 16;
@@ -269,15 +271,17 @@ pub(crate) fn product<S: Simd>(
         filled.resize(right.width(), 0.0);
     }
     let job = Job { left, right: &right, sizes, bias: &filled, finish };
-    let groups = right.panels().div_ceil(PANELS);
+    // Few groups of panels: each packs the left operand anew.
+    let panels = right.panels().div_ceil(TASKS.div_ceil(rows.div_ceil(ROWS)));
+    let groups = right.panels().div_ceil(panels);
     let shared = Shared::spare(&mut result, rows * columns);
     (0..rows.div_ceil(ROWS) * groups).into_par_iter().with_max_len(1).for_each_init(
         || Pooled::take(ROWS * DEPTH.next_multiple_of(S::LANES)),
         |scratch, task| {
             let first_row = task / groups * ROWS;
             let rows = first_row..rows.min(first_row + ROWS);
-            let first_panel = task % groups * PANELS;
-            let panels = first_panel..right.panels().min(first_panel + PANELS);
+            let first_panel = task % groups * panels;
+            let panels = first_panel..right.panels().min(first_panel + panels);
             // SAFETY: the tasks' rows and columns do not overlap.
             unsafe { job.run(simd, rows, panels, scratch, shared) };
         },
@@ -358,8 +362,7 @@ impl Job<'_> {
             let at = full.end * panel;
             for (row, wide) in rows.zip(wide.chunks_exact(panel)) {
                 // SAFETY: handed on to the caller.
-                let to = unsafe { result.write(row * columns + at, columns - at) };
-                to.copy_from_slice(&wide[..columns - at]);
+                unsafe { result.put(row * columns + at, &wide[..columns - at]) };
             }
         }
     }

@@ -198,4 +198,8 @@ fn reads_transformers_configuration_and_refuses_what_it_does_not_have() {
     assert_eq!(read(r#""model_type": "bert""#).expect("MiniLM's"), BertConfig::MINI_LM_L6);
     let message = read(r#""model_type": "roberta""#).expect_err("another model").to_string();
     assert!(message.contains("`model_type` is roberta, this model has bert"), "{message}");
+    let deep = base.replace(r#""num_hidden_layers": 6"#, r#""num_hidden_layers": 9000000"#);
+    std::fs::write(&path, format!(r#"{{{deep}, "model_type": "bert"}}"#)).expect("written");
+    let message = BertConfig::read(&path).expect_err("too deep").to_string();
+    assert!(message.contains("`num_hidden_layers` is 9000000, at most 4096 are read"), "{message}");
 }

@@ -314,4 +314,8 @@ fn reads_transformers_configuration_and_refuses_what_it_does_not_have() {
         let message = read(more).expect_err(expected).to_string();
         assert!(message.contains(expected) && message.contains("config.json"), "{message}");
     }
+    let deep = base.replace(r#""n_layer": 12"#, r#""n_layer": 9000000"#);
+    std::fs::write(&path, format!("{{{deep}}}")).expect("written");
+    let message = GptConfig::read(&path).expect_err("too deep").to_string();
+    assert!(message.contains("`n_layer` is 9000000, this model has at most 4096"), "{message}");
 }

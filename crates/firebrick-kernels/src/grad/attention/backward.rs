@@ -128,19 +128,20 @@ impl Backward<'_> {
                 }
                 .add(simd, &mut query_sums);
             }
-            self.put(0, head, first, &query_sums[..count * keys_down.width()], keys_down.width(), scale);
+            let width = keys_down.width();
+            self.put(0, head, first, &mut query_sums[..count * width], width, scale);
         }
-        self.put(1, head, 0, &key_sums, keys_down.width(), scale);
-        self.put(2, head, 0, &value_sums, grad_width, 1.0);
+        self.put(1, head, 0, &mut key_sums, keys_down.width(), scale);
+        self.put(2, head, 0, &mut value_sums, grad_width, 1.0);
     }
 
-    /// Puts down the gradients of a head's tokens from `first` on: rows of `filled` values, scaled.
-    fn put(&self, part: usize, head: usize, first: usize, from: &[f32], filled: usize, scale: f32) {
+    /// Puts down the gradients of a head's tokens from `first` on: rows of `filled` values, to be scaled.
+    fn put(&self, part: usize, head: usize, first: usize, rows: &mut [f32], filled: usize, scale: f32) {
         let (sequence, head) = self.inputs.place(head);
-        for (token, from) in from.chunks_exact(filled).enumerate() {
+        for (token, row) in rows.chunks_exact_mut(filled).enumerate() {
+            row.iter_mut().for_each(|value| *value *= scale);
             // SAFETY: every head has its rows to itself.
-            let to = unsafe { self.to[part].row(sequence, head, first + token) };
-            to.iter_mut().zip(from).for_each(|(to, from)| *to = scale * from);
+            unsafe { self.to[part].put(sequence, head, first + token, row) };
         }
     }
 }

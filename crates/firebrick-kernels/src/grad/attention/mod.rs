@@ -79,15 +79,15 @@ struct Places<'a> {
     width: usize,
 }
 
-impl<'a> Places<'a> {
-    /// The row of a token.
+impl Places<'_> {
+    /// Puts down the row of a token: the first values of `row`.
     ///
     /// # Safety
     /// Nobody else uses it.
-    unsafe fn row(&self, sequence: usize, head: usize, token: usize) -> &'a mut [f32] {
+    unsafe fn put(&self, sequence: usize, head: usize, token: usize, row: &[f32]) {
         let at = sequence * self.strides[0] + head * self.strides[1] + token * self.strides[2];
         // SAFETY: handed on to the caller.
-        unsafe { self.to.write(at, self.width) }
+        unsafe { self.to.put(at, &row[..self.width]) };
     }
 }
 
@@ -443,18 +443,18 @@ impl<'a> Forward<'a> {
                 }
                 .add(simd, &mut sums);
             }
-            for (row, sums) in rows.clone().zip(sums.chunks_exact(values.width())) {
+            for (row, sums) in rows.clone().zip(sums.chunks_exact_mut(values.width())) {
                 let at = row - first;
-                // SAFETY: this head has its rows to itself.
-                let output = unsafe { output.row(sequence, head_of, row) };
                 if largest[at] < MASKED / 2.0 {
                     // Nothing is seen: zeros, and no weight in the backward pass.
                     logsumexp[row] = f32::INFINITY;
-                    output.fill(0.0);
-                    continue;
+                    sums.fill(0.0);
+                } else {
+                    logsumexp[row] = largest[at] + total[at].ln();
+                    sums.iter_mut().for_each(|sum| *sum /= total[at]);
                 }
-                logsumexp[row] = largest[at] + total[at].ln();
-                output.iter_mut().zip(sums).for_each(|(output, sum)| *output = sum / total[at]);
+                // SAFETY: this head has its rows to itself.
+                unsafe { output.put(sequence, head_of, row, sums) };
             }
         }
     }
