@@ -176,7 +176,7 @@ pub struct ConvChain {
 #[derive(Debug)]
 enum Unit {
     Matrix(Matrix),
-    Windowed(Windowed),
+    Windowed(Box<Windowed>),
     Filter(Filter),
 }
 
@@ -249,7 +249,7 @@ impl ConvChain {
             units.push(if conv.is_depthwise() {
                 Unit::Filter(Filter::new(conv, batch, before, after))
             } else if let Some(windowed) = Windowed::new(conv, batch, before, after) {
-                Unit::Windowed(windowed)
+                Unit::Windowed(Box::new(windowed))
             } else {
                 Unit::Matrix(Matrix::new(conv, batch, before, after))
             });

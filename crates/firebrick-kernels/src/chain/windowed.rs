@@ -71,18 +71,22 @@ impl Windowed {
         let mut y = Pooled::take(batch * output.len());
         let mut parts = Parts::new(vec![output.pixels(); *batch], output.planes() * S::LANES);
         let (shared, figures) = (Shared::new(&mut y), parts.shared());
-        // SAFETY of the blocks below: tiles are disjoint, images are, and phases follow each other.
-        let tile = |simd: S, seen: &[f32], pixels: Range<usize>| unsafe {
-            self.tile(simd, &packed, seen, &pixels, shared);
+        let tile = |seen: &[f32], pixels: Range<usize>| {
+            // SAFETY: tiles are disjoint.
+            unsafe { self.tile(simd, &packed, seen, &pixels, shared) };
         };
-        let gather_moments = |image: usize| unsafe {
+        let gather_moments = |image: usize| {
             for plane in 0..output.planes() {
-                let values = shared.read_part(image * output.len() + plane * output.plane(), output.plane());
-                let (mean, squares) = simd.vectorize(
-                    #[inline(always)]
-                    || moments(simd, values),
-                );
-                figures.put(simd, image, plane, mean, squares);
+                let first = image * output.len() + plane * output.plane();
+                // SAFETY: the image's tiles have been written, and nobody else looks after its moments.
+                unsafe {
+                    let values = shared.read_part(first, output.plane());
+                    let (mean, squares) = simd.vectorize(
+                        #[inline(always)]
+                        || moments(simd, values),
+                    );
+                    figures.put(simd, image, plane, mean, squares);
+                }
             }
         };
         if self.whole {
@@ -96,7 +100,7 @@ impl Windowed {
             };
             each_tile(0..batch * output.pixels()).into_par_iter().with_max_len(1).for_each(|pixels| {
                 let first = pixels.start / output.pixels();
-                tile(simd, &seen[first * window.seen.whole.len()..], pixels);
+                tile(&seen[first * window.seen.whole.len()..], pixels);
             });
             (0..*batch).into_par_iter().with_max_len(1).for_each(gather_moments);
         } else {
@@ -105,7 +109,7 @@ impl Windowed {
                 |seen, image| {
                     window.see(simd, &input, image, seen);
                     let pixels = image * output.pixels()..(image + 1) * output.pixels();
-                    each_tile(pixels).into_iter().for_each(|pixels| tile(simd, seen, pixels));
+                    each_tile(pixels).into_iter().for_each(|pixels| tile(seen, pixels));
                     gather_moments(image);
                 },
             );
