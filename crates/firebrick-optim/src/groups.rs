@@ -1,6 +1,5 @@
 //! Parameters with a decay and a rate of their own.
 
-use std::collections::HashMap;
 use std::str::FromStr;
 
 use burn::module::{Module, ModuleVisitor, Param, ParamGroup, ParamId};
@@ -83,10 +82,31 @@ impl GroupConfig {
         optimizer: &OptimizerConfig,
         module: &M,
     ) -> Result<ModuleOptimizer, OptimError> {
+        self.init_with_factors(optimizer, module, |_| 1.0)
+    }
+
+    /// As [`init`](Self::init), with a factor of each parameter's rate beside `layer_decay`'s, by its path in the module
+    /// (`backbone.blocks.3.layers.0.conv.weight`): a rate a stage, for instance, by `firebrick_zoo`'s `Backbone::stage_of`. One of 0 lets a
+    /// parameter rest.
+    ///
+    /// # Errors
+    ///
+    /// As [`init`](Self::init); [`OptimError::OutOfRange`] for a factor that is negative or no number.
+    pub fn init_with_factors<M: Module>(
+        &self,
+        optimizer: &OptimizerConfig,
+        module: &M,
+        factor: impl Fn(&str) -> f64,
+    ) -> Result<ModuleOptimizer, OptimError> {
         self.check(optimizer)?;
         let plain = optimizer.without_decay().filter(|_| self.no_decay);
         let mut whole = optimizer.init()?;
-        for (ids, vectors, factor) in self.groups(module) {
+        for group in self.groups(module, factor) {
+            let Group { ids, vectors, factor } = group;
+            if !(factor >= 0.0 && factor.is_finite()) {
+                let range = "at least 0 and finite";
+                return Err(OptimError::OutOfRange { field: "factor", value: factor, range });
+            }
             let rule = plain.as_ref().filter(|_| vectors).unwrap_or(optimizer);
             if rule == optimizer && factor == 1.0 {
                 continue;
@@ -96,29 +116,53 @@ impl GroupConfig {
         Ok(whole)
     }
 
-    /// Parameters, whether they are vectors, and the factor of their rate.
-    fn groups<M: Module>(&self, module: &M) -> Vec<(Vec<ParamId>, bool, f64)> {
+    /// Parameters of one factor, vectors and others apart, in the order of the layers.
+    fn groups<M: Module>(&self, module: &M, factor: impl Fn(&str) -> f64) -> Vec<Group> {
         let mut walk = Walk::default();
         module.visit(&mut walk);
         let last = walk.layers.len().saturating_sub(1);
-        let mut groups = Vec::new();
-        for (layer, name) in walk.layers.iter().enumerate() {
-            let factor = self.layer_decay.powf((last - layer) as f64);
-            for (vectors, ids) in [(false, &walk.weights), (true, &walk.vectors)] {
-                groups.extend(ids.get(name).map(|ids| (ids.clone(), vectors, factor)));
+        let mut groups: Vec<Group> = Vec::new();
+        for (layer, parameters) in walk.layers.iter().enumerate() {
+            let of_layer = self.layer_decay.powf((last - layer) as f64);
+            let first = groups.len();
+            for Parameter { id, path, vector } in &parameters.parameters {
+                let factor = of_layer * factor(path);
+                let same =
+                    |group: &&mut Group| group.vectors == *vector && group.factor.total_cmp(&factor).is_eq();
+                match groups[first..].iter_mut().find(same) {
+                    Some(group) => group.ids.push(*id),
+                    None => groups.push(Group { ids: vec![*id], vectors: *vector, factor }),
+                }
             }
         }
         groups
     }
 }
 
+/// Parameters that are treated alike.
+struct Group {
+    ids: Vec<ParamId>,
+    vectors: bool,
+    /// Of the learning rate.
+    factor: f64,
+}
+
 /// Layers in their order, and what belongs to them.
 #[derive(Default)]
 struct Walk {
     path: Vec<String>,
-    layers: Vec<String>,
-    weights: HashMap<String, Vec<ParamId>>,
-    vectors: HashMap<String, Vec<ParamId>>,
+    layers: Vec<LayerParameters>,
+}
+
+struct LayerParameters {
+    name: String,
+    parameters: Vec<Parameter>,
+}
+
+struct Parameter {
+    id: ParamId,
+    path: String,
+    vector: bool,
 }
 
 impl ModuleVisitor for Walk {
@@ -133,12 +177,12 @@ impl ModuleVisitor for Walk {
     fn visit_float<const D: usize>(&mut self, parameter: &Param<Tensor<D>>) {
         let number = self.path.iter().position(|part| part.parse::<usize>().is_ok());
         let end = number.map_or(self.path.len().saturating_sub(1), |place| place + 1);
-        let layer = self.path[..end].join(".");
-        if !self.layers.contains(&layer) {
-            self.layers.push(layer.clone());
+        let name = self.path[..end].join(".");
+        let parameter = Parameter { id: parameter.id, path: self.path.join("."), vector: D < 2 };
+        match self.layers.iter_mut().find(|layer| layer.name == name) {
+            Some(layer) => layer.parameters.push(parameter),
+            None => self.layers.push(LayerParameters { name, parameters: vec![parameter] }),
         }
-        let ids = if D < 2 { &mut self.vectors } else { &mut self.weights };
-        ids.entry(layer).or_default().push(parameter.id);
     }
 }
 

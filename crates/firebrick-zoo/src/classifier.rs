@@ -247,6 +247,27 @@ mod tests {
     }
 
     #[test]
+    fn every_parameter_has_its_stage_in_their_order() {
+        use burn::store::ModuleSnapshot;
+        for name in ["mobilenet_v2_0.35", "resnet18", "vit_tiny_patch16_224"] {
+            let model = create(find(name).expect("in the zoo"), &CreateOptions::default(), &device());
+            let stages: Vec<&str> =
+                model.backbone.graph().stages.iter().map(|stage| stage.name.as_str()).collect();
+            let place = |path: &str| match model.backbone.stage_of(path) {
+                Some(stage) => stages.iter().position(|name| *name == stage).expect("one of them"),
+                None => stages.len(),
+            };
+            let tensors = model.collect(None, None, true);
+            let places: Vec<usize> = tensors.iter().map(|tensor| place(&tensor.name)).collect();
+            assert!(places.is_sorted(), "{name}: {places:?}");
+            assert_eq!(places[0], 0, "{name} begins with its first stage");
+            assert!((0..stages.len()).all(|stage| places.contains(&stage)), "{name}: {places:?}");
+            assert_eq!(place("head.layers.0.weight"), stages.len());
+            assert_eq!(model.backbone.stage_of("blocks.9999.layers.0.weight"), None);
+        }
+    }
+
+    #[test]
     fn a_new_head_keeps_the_backbone() {
         let spec = find("mobilenet_v2_0.35").expect("in the zoo");
         let model = create(spec, &CreateOptions::default(), &device());

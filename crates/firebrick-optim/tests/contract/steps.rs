@@ -204,6 +204,42 @@ fn a_layers_rate_shrinks_towards_the_input_and_only_vectors_lose_their_decay() {
 }
 
 #[test]
+fn a_parameter_has_the_rate_that_its_path_says() {
+    #[derive(Module, Debug)]
+    struct Net {
+        stem: Line,
+        head: Line,
+    }
+    let problem = golden().problem;
+    let net = Net { stem: Line::start(&problem), head: Line::start(&problem) };
+    let optimizer: OptimizerConfig = "sgd".parse().expect("valid");
+    let init = |stem: f64| {
+        let factor = move |path: &str| if path.starts_with("stem.") { stem } else { 1.0 };
+        GroupConfig::default().init_with_factors(&optimizer, &net, factor)
+    };
+    let moved = |stem: f64| {
+        let loss = net.stem.loss(&problem) + net.head.loss(&problem);
+        let found = GradientsParams::from_grads(loss.backward(), &net);
+        let after = init(stem).expect("valid").step(0.1, net.clone(), found);
+        let by = |before: &Line, after: &Line| -> Vec<f64> {
+            let pairs = after.values().into_iter().zip(before.values());
+            pairs.map(|(after, before)| f64::from(after) - f64::from(before)).collect()
+        };
+        [by(&net.stem, &after.stem), by(&net.head, &after.head)]
+    };
+    let [stem, head] = moved(0.0);
+    assert!(stem.iter().all(|by| *by == 0.0) && head.iter().any(|by| *by != 0.0));
+    let [stem, head] = moved(0.25);
+    for (stem, head) in stem.iter().zip(head) {
+        assert!((stem - 0.25 * head).abs() < 1e-6, "{stem} is not a quarter of {head}");
+    }
+    for wrong in [-1.0, f64::NAN] {
+        let message = init(wrong).err().expect("out of range").to_string();
+        assert!(message.contains("`factor`"), "{message}");
+    }
+}
+
+#[test]
 fn noise_has_its_variance_and_depends_on_seed_and_step_alone() {
     let device = device();
     let module = Weights { w: Param::from_tensor(Tensor::zeros([100, 100], &device)) };
