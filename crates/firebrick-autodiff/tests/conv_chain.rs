@@ -176,16 +176,21 @@ fn needs_no_tape() {
     assert_eq!(moments.len(), 3);
 }
 
+/// From three channels to five, with its parameters.
+fn pointwise(device: &Device) -> (ChainSpec, ChainParameters) {
+    let parameters = ChainParameters {
+        weight: Tensor::ones([5, 3, 1, 1], device),
+        gamma: Some(Tensor::ones([5], device)),
+        beta: Tensor::zeros([5], device),
+    };
+    (cases().swap_remove(0).0, parameters)
+}
+
 #[test]
 #[should_panic(expected = "a shortcut for a chain that adds one, None")]
 fn refuses_a_shortcut_that_is_not_added() {
     let device = Device::ndarray();
-    let parameters = ChainParameters {
-        weight: Tensor::ones([5, 3, 1, 1], &device),
-        gamma: Some(Tensor::ones([5], &device)),
-        beta: Tensor::zeros([5], &device),
-    };
-    let spec = cases().swap_remove(0).0;
+    let (spec, parameters) = pointwise(&device);
     let image = |channels| Tensor::zeros([1, channels, 4, 4], &device);
     conv_chain(image(3), Some(image(5)), vec![parameters], &spec);
 }
@@ -194,11 +199,6 @@ fn refuses_a_shortcut_that_is_not_added() {
 #[should_panic(expected = "the input is empty")]
 fn refuses_an_empty_batch() {
     let device = Device::ndarray();
-    let parameters = ChainParameters {
-        weight: Tensor::ones([5, 3, 1, 1], &device),
-        gamma: Some(Tensor::ones([5], &device)),
-        beta: Tensor::zeros([5], &device),
-    };
-    let spec = cases().swap_remove(0).0;
+    let (spec, parameters) = pointwise(&device);
     conv_chain(Tensor::zeros([0, 3, 4, 4], &device), None, vec![parameters], &spec);
 }

@@ -4,7 +4,6 @@ use crate::simd::Simd;
 
 /// What is applied to the result of a convolution or linear layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
 pub enum Activation {
     /// `x`.
     #[default]

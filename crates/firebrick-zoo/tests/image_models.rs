@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 /// Of the largest value: logits and gradients with running statistics.
 const EVALUATION: f64 = 1e-4;
 /// Logits where each BatchNorm has its statistics from the few values of a small batch, so that rounding errors are magnified by all the
-/// layers behind. The gradients of such a network have errors of several percent in f32, PyTorch's too, and say little; those of the
+/// layers behind: PyTorch itself in f32 is 1.7e-3 (channels last 2.8e-3) from its f64 on ResNet-152, 4e-4 on ResNet-101. The gradients of such a network have errors of several percent in f32, PyTorch's too, and say little; those of the
 /// kernels are checked by themselves.
 const TRAINING: f64 = 2e-3;
 

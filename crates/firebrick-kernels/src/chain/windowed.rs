@@ -12,7 +12,7 @@ use super::operand::{Arriving, Departing, Operand};
 use super::outer::Outer;
 use super::patches::Patches;
 use super::tiles::chunks;
-use super::window::{Field, Window};
+use super::window::{Field, Meetings, Window};
 use crate::buffer::Shared;
 use crate::layout::Blocked;
 use crate::pack::PackedConv;
@@ -90,14 +90,8 @@ impl Windowed {
             }
         };
         if self.whole {
-            let fields;
-            let seen = match self.in_place(&input) {
-                true => input.values,
-                false => {
-                    fields = self.fields(&window.seen, |image, to| window.see(simd, &input, image, to));
-                    &fields[..]
-                }
-            };
+            let fields = self.seen(simd, &input);
+            let seen = fields.as_deref().unwrap_or(input.values);
             each_tile(0..batch * output.pixels()).into_par_iter().with_max_len(1).for_each(|pixels| {
                 let first = pixels.start / output.pixels();
                 tile(&seen[first * window.seen.whole.len()..], pixels);
@@ -137,9 +131,11 @@ impl Windowed {
         unsafe { multiply_at(simd, seen, packed, result, self.output.plane(), addressing, pixels.len()) };
     }
 
-    /// Whether the input can be read where it lies.
-    fn in_place(&self, input: &Operand<'_>) -> bool {
-        !self.window.seen.is_padded() && input.norm.is_none()
+    /// The seen fields of the whole batch; nothing where the input can be read where it lies.
+    fn seen<S: Simd>(&self, simd: S, input: &Operand<'_>) -> Option<Pooled> {
+        let window = &self.window;
+        let in_place = !window.seen.is_padded() && input.norm.is_none();
+        (!in_place).then(|| self.fields(&window.seen, |image, to| window.see(simd, input, image, to)))
     }
 
     /// The fields of the whole batch.
@@ -204,14 +200,8 @@ impl Windowed {
         let Self { window, batch, output, .. } = self;
         let field = &window.arriving.whole;
         let dy = self.fields(&window.arriving, |image, to| window.arrive(simd, &arriving, image, to));
-        let fields;
-        let seen = match self.in_place(&input) {
-            true => input.values,
-            false => {
-                fields = self.fields(&window.seen, |image, to| window.see(simd, &input, image, to));
-                &fields[..]
-            }
-        };
+        let fields = self.seen(simd, &input);
+        let seen = fields.as_deref().unwrap_or(input.values);
 
         let meetings = window.meetings(0..*batch);
         let row = self.columns();
@@ -221,21 +211,8 @@ impl Windowed {
             || Pooled::take(S::LANES * row),
             |sums, (plane, gradient)| {
                 sums.fill(0.0);
-                for starts in meetings.starts.chunks((BATCH_BAND_PIXELS / meetings.pixels).max(1)) {
-                    let of_plane = Outer {
-                        left: &dy[plane * field.plane()..],
-                        left_plane: field.plane(),
-                        left_planes: 1,
-                        right: seen,
-                        right_plane: window.seen.whole.plane(),
-                        right_planes: self.input.planes(),
-                        starts,
-                        pixels: meetings.pixels,
-                        right_step: meetings.step,
-                        result_row: row,
-                    };
-                    self.meet(simd, of_plane, sums);
-                }
+                let dy = &dy[plane * field.plane()..];
+                self.meet(simd, (dy, 1), seen, &meetings, BATCH_BAND_PIXELS, sums);
                 window.unpack(sums, gradient);
             },
         );
@@ -259,11 +236,10 @@ impl Windowed {
                 unsafe { self.scatter_back(simd, packed, patches, dy, image, departing) };
             }),
         }
-        // SAFETY: images are disjoint, and their gradients have been put down.
-        (0..*batch)
-            .into_par_iter()
-            .with_max_len(1)
-            .for_each(|image| unsafe { self.finish(simd, image, departing) });
+        (0..*batch).into_par_iter().with_max_len(1).for_each(|image| {
+            // SAFETY: images are disjoint, and their gradients have been put down.
+            unsafe { self.finish(simd, image, departing) };
+        });
         gradient
     }
 
@@ -288,21 +264,7 @@ impl Windowed {
             for image in images {
                 window.see(simd, &input, image, &mut seen);
                 window.arrive(simd, &arriving, image, &mut dy);
-                for starts in meetings.starts.chunks((BAND_PIXELS / meetings.pixels).max(1)) {
-                    let of_image = Outer {
-                        left: &dy,
-                        left_plane: window.arriving.whole.plane(),
-                        left_planes: planes,
-                        right: &seen,
-                        right_plane: window.seen.whole.plane(),
-                        right_planes: self.input.planes(),
-                        starts,
-                        pixels: meetings.pixels,
-                        right_step: meetings.step,
-                        result_row: row,
-                    };
-                    self.meet(simd, of_image, sums);
-                }
+                self.meet(simd, (&dy, planes), &seen, &meetings, BAND_PIXELS, sums);
                 let Some((departing, back)) = back else { continue };
                 // SAFETY: images are disjoint, and each belongs to one task.
                 unsafe {
@@ -337,11 +299,35 @@ impl Windowed {
         self.conv.kernel[0] * self.conv.kernel[1] * self.input.planes() * self.input.lanes
     }
 
-    /// Adds up the weight's gradient where `job`'s pixels meet at each tap.
-    fn meet<S: Simd>(&self, simd: S, job: Outer<'_>, sums: &mut [f32]) {
+    /// Adds up the gradient of the weights of some blocks of outputs, where their arriving fields meet the seen ones at each tap: a band
+    /// of about so many pixels at a time. `sums` is `[outputs, taps, input planes, LANES]`.
+    fn meet<S: Simd>(
+        &self,
+        simd: S,
+        (dy, planes): (&[f32], usize),
+        seen: &[f32],
+        meetings: &Meetings,
+        band: usize,
+        sums: &mut [f32],
+    ) {
+        let Window { seen: field, arriving, .. } = &self.window;
         let width = self.input.planes() * S::LANES;
-        for (tap, offset) in self.window.tap_offsets().enumerate() {
-            Outer { right: &job.right[offset..], ..job }.add_to(simd, &mut sums[tap * width..]);
+        for starts in meetings.starts.chunks((band / meetings.pixels).max(1)) {
+            for (tap, offset) in self.window.tap_offsets().enumerate() {
+                let job = Outer {
+                    left: dy,
+                    left_plane: arriving.whole.plane(),
+                    left_planes: planes,
+                    right: &seen[offset..],
+                    right_plane: field.whole.plane(),
+                    right_planes: self.input.planes(),
+                    starts,
+                    pixels: meetings.pixels,
+                    right_step: meetings.step,
+                    result_row: self.columns(),
+                };
+                job.add_to(simd, &mut sums[tap * width..]);
+            }
         }
     }
 

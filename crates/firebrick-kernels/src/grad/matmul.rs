@@ -95,7 +95,7 @@ impl Packed {
     /// What a panel has of some rows, the last of which may be filled up.
     fn part(&self, panel: usize, rows: &Range<usize>) -> &[f32] {
         let first = panel * self.depth * self.panel;
-        let end = if rows.end + MOST_LANES > self.depth { self.depth } else { rows.end };
+        let end = rows.end.next_multiple_of(self.panel / PANEL);
         &self.values[first + rows.start * self.panel..first + end * self.panel]
     }
 
