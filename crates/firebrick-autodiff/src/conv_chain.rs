@@ -13,7 +13,7 @@ use burn::backend::{Autodiff, AutodiffBackend, Backend, Dispatch, TensorMetadata
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Shape, Tensor};
 use firebrick_kernels::{
-    Activation, ChainSpec, ChainTape, ChainUnit, ConvChain, Shortcut, UnitNorm, UnitParams,
+    Activation, ChainBlock, ChainSpec, ChainTape, ChainUnit, ConvChain, Shortcut, UnitNorm, UnitParams,
 };
 
 /// The parameters of one unit of a chain.
@@ -34,7 +34,7 @@ fn count(unit: &ChainUnit) -> usize {
 
 /// Tensors of all units.
 fn count_all(spec: &ChainSpec) -> usize {
-    spec.units.iter().map(count).sum()
+    spec.all_units().map(count).sum()
 }
 
 /// The statistics of one unit's convolution over the batch and the pixels; no gradient flows through them.
@@ -48,12 +48,13 @@ pub struct ChainMoments {
     pub count: usize,
 }
 
-/// A chain of convolutions, each followed by a BatchNorm with the batch's own statistics, or a bias, and an activation; see [`ChainSpec`].
+/// A chain of blocks of convolutions, each followed by a BatchNorm with the batch's own statistics, or a bias, and an activation; see
+/// [`ChainSpec`].
 ///
 /// - `x`: `[batch, channels, height, width]`; read without a copy where its memory has the channels last
-/// - `shortcut`: of the result's shape; for [`Shortcut::Tensor`] and nothing else
-/// - `parameters`: of every unit
-/// - result: `[batch, channels, height, width]` with the channels last in memory, and the statistics of every unit
+/// - `shortcuts`: one of the block's result's shape for every [`Shortcut::Tensor`]
+/// - `parameters`: of [all units](ChainSpec::all_units)
+/// - result: `[batch, channels, height, width]` with the channels last in memory, and the statistics of all units
 ///
 /// On the CPU backends only the convolutions' raw results are kept for the backward pass; with units that the kernels do not
 /// [support](ChainUnit::is_supported), and on other backends, it is made of burn's operations.
@@ -63,62 +64,44 @@ pub struct ChainMoments {
 /// not asked for.
 pub fn conv_chain(
     x: Tensor<4>,
-    shortcut: Option<Tensor<4>>,
+    shortcuts: Vec<Tensor<4>>,
     parameters: Vec<ChainParameters>,
     spec: &ChainSpec,
 ) -> (Tensor<4>, Vec<ChainMoments>) {
-    let dims = x.dims();
-    check::not_empty("conv_chain", &dims);
-    assert!(!spec.units.is_empty(), "conv_chain: a chain has at least one unit");
-    assert_eq!(parameters.len(), spec.units.len(), "conv_chain: one set of parameters a unit");
-    let [batch, mut channels, mut height, mut width] = dims;
-    let mut counts = Vec::new();
-    let mut tensors = Vec::new();
-    for (unit, parameters) in spec.units.iter().zip(parameters) {
-        let ChainUnit { in_channels, out_channels, kernel, groups, stride, padding, .. } = *unit;
-        assert_eq!(in_channels, channels, "conv_chain: a unit expects another number of channels");
-        let shape = [out_channels, in_channels / groups, kernel[0], kernel[1]];
-        check::shape("conv_chain", "weight", &parameters.weight.dims(), &shape);
-        assert_eq!(
-            parameters.gamma.is_some(),
-            count(unit) == 3,
-            "conv_chain: a scale for a unit that has one, {:?}",
-            unit.norm
-        );
-        if let Some(gamma) = &parameters.gamma {
-            check::shape("conv_chain", "gamma", &gamma.dims(), &[out_channels]);
-        }
-        check::shape("conv_chain", "beta", &parameters.beta.dims(), &[out_channels]);
-        let out = |size: usize, axis: usize| {
-            let padded = size + padding[axis][0] + padding[axis][1];
-            assert!(kernel[axis] <= padded, "conv_chain: a kernel of {kernel:?} on {padded} padded pixels");
-            (padded - kernel[axis]) / stride[axis] + 1
-        };
-        (channels, height, width) = (out_channels, out(height, 0), out(width, 1));
-        counts.push(batch * height * width);
+    check::not_empty("conv_chain", &x.dims());
+    let filled = !spec.blocks.is_empty() && spec.blocks.iter().all(|block| !block.units.is_empty());
+    assert!(filled, "conv_chain: a chain has at least one block, and a block one unit");
+    assert_eq!(parameters.len(), spec.all_units().count(), "conv_chain: one set of parameters a unit");
+    assert_eq!(shortcuts.len(), spec.tensors(), "conv_chain: a shortcut for each block that adds one");
+    let mut shape = x.dims();
+    let (mut parameters, mut tensors, mut counts) = (parameters.into_iter(), Vec::new(), Vec::new());
+    let mut convolve = |shape: [usize; 4], unit: &ChainUnit| {
+        let parameters = parameters.next().expect("their number was compared");
+        let result = check_unit(shape, unit, &parameters);
+        counts.push(result[0] * result[2] * result[3]);
         tensors.push(parameters.weight.into_dispatch());
         tensors.extend(parameters.gamma.map(Tensor::into_dispatch));
         tensors.push(parameters.beta.into_dispatch());
+        result
+    };
+    let mut of_blocks = shortcuts.iter();
+    for block in &spec.blocks {
+        let input = shape;
+        shape = block.units.iter().fold(input, &mut convolve);
+        let added = match &block.shortcut {
+            Shortcut::None => shape,
+            Shortcut::Input => input,
+            Shortcut::Projection(unit) => convolve(input, unit),
+            Shortcut::Tensor => of_blocks.next().expect("their number was compared").dims(),
+        };
+        check::shape("conv_chain", "shortcut", &added, &shape);
     }
-    let result = [batch, channels, height, width];
-    if spec.shortcut == Shortcut::Input {
-        assert_eq!(dims, result, "conv_chain: the input cannot be added");
-    }
-    assert_eq!(
-        shortcut.is_some(),
-        spec.shortcut == Shortcut::Tensor,
-        "conv_chain: a shortcut for a chain that adds one, {:?}",
-        spec.shortcut
-    );
-    if let Some(shortcut) = shortcut {
-        check::shape("conv_chain", "shortcut", &shortcut.dims(), &result);
-        tensors.push(shortcut.into_dispatch());
-    }
+    tensors.extend(shortcuts.into_iter().map(Tensor::into_dispatch));
     let (output, moments) =
         <Dispatch as DiffBackend>::conv_chain(x.into_dispatch(), TensorList(tensors), spec.clone());
     let moments = Tensor::<2>::from_dispatch(moments);
     let mut first = 0;
-    let moments = spec.units.iter().zip(counts).map(|(unit, count)| {
+    let moments = spec.all_units().zip(counts).map(|(unit, count)| {
         let range = first..first + unit.out_channels;
         first = range.end;
         let row =
@@ -127,6 +110,34 @@ pub fn conv_chain(
     });
     let moments = moments.collect();
     (Tensor::from_dispatch(output), moments)
+}
+
+/// The shape of a unit's result, `[batch, channels, height, width]` as its input's is.
+fn check_unit(
+    [batch, channels, height, width]: [usize; 4],
+    unit: &ChainUnit,
+    parameters: &ChainParameters,
+) -> [usize; 4] {
+    let ChainUnit { in_channels, out_channels, kernel, groups, stride, padding, .. } = *unit;
+    assert_eq!(in_channels, channels, "conv_chain: a unit expects another number of channels");
+    let shape = [out_channels, in_channels / groups, kernel[0], kernel[1]];
+    check::shape("conv_chain", "weight", &parameters.weight.dims(), &shape);
+    assert_eq!(
+        parameters.gamma.is_some(),
+        count(unit) == 3,
+        "conv_chain: a scale for a unit that has one, {:?}",
+        unit.norm
+    );
+    if let Some(gamma) = &parameters.gamma {
+        check::shape("conv_chain", "gamma", &gamma.dims(), &[out_channels]);
+    }
+    check::shape("conv_chain", "beta", &parameters.beta.dims(), &[out_channels]);
+    let out = |size: usize, axis: usize| {
+        let padded = size + padding[axis][0] + padding[axis][1];
+        assert!(kernel[axis] <= padded, "conv_chain: a kernel of {kernel:?} on {padded} padded pixels");
+        (padded - kernel[axis]) / stride[axis] + 1
+    };
+    [batch, out_channels, out(height, 0), out(width, 1)]
 }
 
 /// `activation(convolution of x + bias + shortcut)`: what a layer without BatchNorm computes.
@@ -167,7 +178,8 @@ pub fn conv2d(
     });
     let parameters = ChainParameters { weight, gamma: None, beta };
     let added = if shortcut.is_some() { Shortcut::Tensor } else { Shortcut::None };
-    conv_chain(x, shortcut, vec![parameters], &ChainSpec { units: vec![unit], shortcut: added }).0
+    let spec = ChainSpec::block(vec![unit], added);
+    conv_chain(x, shortcut.into_iter().collect(), vec![parameters], &spec).0
 }
 
 /// How a convolution's kernel moves.
@@ -181,22 +193,49 @@ pub struct ConvGeometry {
     pub groups: usize,
 }
 
-/// The result, and means and variances of all units: `[2, channels of all units]`. A shortcut comes behind the parameters.
+/// The result, and means and variances of all units: `[2, channels of all units]`. Shortcuts come behind the parameters.
 pub(crate) fn reference<B: Backend>(
     x: FloatTensor<B>,
     mut parameters: Vec<FloatTensor<B>>,
     spec: &ChainSpec,
 ) -> (FloatTensor<B>, FloatTensor<B>) {
-    let added = match spec.shortcut {
-        Shortcut::None => None,
-        Shortcut::Input => Some(x.clone()),
-        Shortcut::Tensor => parameters.pop(),
-    };
-    let mut parameters = parameters.into_iter();
-    let mut next = || parameters.next().expect("the parameters of every unit");
+    let mut shortcuts = parameters.split_off(count_all(spec)).into_iter();
+    let mut unit = Reference::<B> { parameters: parameters.into_iter(), means: Vec::new(), variances: Vec::new() };
     let mut x = x;
-    let (mut means, mut variances) = (Vec::new(), Vec::new());
-    for (index, unit) in spec.units.iter().enumerate() {
+    for ChainBlock { units, shortcut } in &spec.blocks {
+        let input = x.clone();
+        let last = units.len() - 1;
+        for before in &units[..last] {
+            x = activate::<B>(unit.normed(x, before), before.activation);
+        }
+        x = unit.normed(x, &units[last]);
+        x = match shortcut {
+            Shortcut::None => x,
+            Shortcut::Input => B::float_add(x, input),
+            Shortcut::Projection(projection) => {
+                let added = activate::<B>(unit.normed(input, projection), projection.activation);
+                B::float_add(x, added)
+            }
+            Shortcut::Tensor => B::float_add(x, shortcuts.next().expect("a shortcut a block that adds one")),
+        };
+        x = activate::<B>(x, units[last].activation);
+    }
+    let moments = B::float_cat(vec![B::float_cat(unit.means, 1), B::float_cat(unit.variances, 1)], 0);
+    (x, B::float_detach(moments))
+}
+
+/// Units by burn's operations, with what they leave behind.
+struct Reference<B: Backend> {
+    parameters: std::vec::IntoIter<FloatTensor<B>>,
+    /// `[1, channels]` each.
+    means: Vec<FloatTensor<B>>,
+    variances: Vec<FloatTensor<B>>,
+}
+
+impl<B: Backend> Reference<B> {
+    /// The unit's convolution and norm, with the next of the parameters.
+    fn normed(&mut self, x: FloatTensor<B>, unit: &ChainUnit) -> FloatTensor<B> {
+        let mut next = || self.parameters.next().expect("the parameters of every unit");
         let options = ConvOptions {
             stride: unit.stride,
             padding: unit.padding.map(|[begin, end]| (begin, end)),
@@ -208,26 +247,20 @@ pub(crate) fn reference<B: Backend>(
             UnitNorm::Batch { epsilon } => {
                 let y = B::conv2d(x, next(), None, options);
                 let norm = B::batch_norm_train(y, next(), next(), f64::from(epsilon));
-                x = norm.output;
-                means.push(as_row(norm.mean));
-                variances.push(as_row(norm.variance));
+                self.means.push(as_row(norm.mean));
+                self.variances.push(as_row(norm.variance));
+                norm.output
             }
             UnitNorm::Bias => {
                 let (weight, bias) = (next(), next());
                 let nothing =
                     B::float_zeros(Shape::from([1, unit.out_channels]), &x.device(), x.dtype().into());
-                means.push(nothing.clone());
-                variances.push(nothing);
-                x = B::conv2d(x, weight, Some(bias), options);
+                self.means.push(nothing.clone());
+                self.variances.push(nothing);
+                B::conv2d(x, weight, Some(bias), options)
             }
         }
-        if let Some(added) = added.clone().filter(|_| index + 1 == spec.units.len()) {
-            x = B::float_add(x, added);
-        }
-        x = activate::<B>(x, unit.activation);
     }
-    let moments = B::float_cat(vec![B::float_cat(means, 1), B::float_cat(variances, 1)], 0);
-    (x, B::float_detach(moments))
 }
 
 /// What the kernel keeps.
@@ -245,21 +278,19 @@ pub(crate) fn host_forward<B: HostBackend>(
 ) -> Option<(FloatTensor<B>, FloatTensor<B>, Saved<B>)> {
     let device = x.device();
     let dims: [usize; 4] = x.shape().dims();
-    if !spec.units.iter().all(ChainUnit::is_supported) {
+    if !spec.all_units().all(ChainUnit::is_supported) {
         return None;
     }
     let x = B::host(x)?;
-    let (parameters, shortcut) = parameters.split_at(count_all(spec));
-    let shortcut = match shortcut.first() {
-        Some(shortcut) => Some(B::host(shortcut)?),
-        None => None,
-    };
-    let shortcut = shortcut.as_ref().map(|shortcut| shortcut.in_order(&CHANNELS_LAST));
+    let (parameters, shortcuts) = parameters.split_at(count_all(spec));
+    let shortcuts = shortcuts.iter().map(B::host).collect::<Option<Vec<_>>>()?;
+    let shortcuts: Vec<_> = shortcuts.iter().map(|shortcut| shortcut.in_order(&CHANNELS_LAST)).collect();
+    let shortcuts: Vec<&[f32]> = shortcuts.iter().map(|shortcut| &shortcut[..]).collect();
     let parameters = parameters.iter().map(B::host).collect::<Option<Vec<_>>>()?;
     let parameters: Vec<_> = parameters.iter().map(|parameter| parameter.row_major()).collect();
     // The function on tensors has checked the sizes; what remains are images that no kernel can address.
     let chain = ConvChain::new(spec, dims).unwrap_or_else(|error| panic!("conv_chain: {error}"));
-    let result = chain.forward(&x.in_order(&CHANNELS_LAST), shortcut.as_deref(), &units(spec, &parameters));
+    let result = chain.forward(&x.in_order(&CHANNELS_LAST), &shortcuts, &units(spec, &parameters));
     let output = B::from_host(result.output, &chain.output_shape(), &CHANNELS_LAST, &device);
     let means = result.moments.iter().flat_map(|moments| &moments.mean);
     let variances = result.moments.iter().flat_map(|moments| &moments.variance);
@@ -277,7 +308,7 @@ fn units<'a>(spec: &ChainSpec, parameters: &'a [impl AsRef<[f32]>]) -> Vec<UnitP
         let gamma = if count(unit) == 3 { next() } else { &[] };
         UnitParams { weight, gamma, beta: next() }
     };
-    spec.units.iter().map(&mut unit).collect()
+    spec.all_units().map(&mut unit).collect()
 }
 
 pub(crate) fn host_backward<B: HostBackend>(
@@ -295,15 +326,16 @@ pub(crate) fn host_backward<B: HostBackend>(
         .map(|parameter| B::host(parameter).expect("they were f32 on the way there"))
         .collect();
     let parameters: Vec<_> = parameters.iter().map(|parameter| parameter.row_major()).collect();
-    // A shortcut comes behind the parameters.
-    let (of_parameters, of_shortcut) = wanted[1..].split_at(parameters.len());
-    let wants_shortcut = of_shortcut.first().copied().unwrap_or_default();
+    // Shortcuts come behind the parameters.
+    let (of_parameters, of_shortcuts) = wanted[1..].split_at(parameters.len());
+    let wants_shortcut = of_shortcuts.contains(&true);
     let grad = grad.in_order(&CHANNELS_LAST);
     let back = chain.backward(tape, &units(spec, &parameters), &grad, [wanted[0], wants_shortcut]);
     let image = |values, shape: [usize; 4]| B::from_host(values, &shape, &CHANNELS_LAST, &device);
     let input = back.input.map(|values| image(values, chain.input_shape()));
-    let shortcut = back.shortcut.map(|values| image(values, chain.output_shape()));
-    let gradients = back.units.into_iter().zip(&spec.units).flat_map(|(gradients, unit)| {
+    let shortcuts = back.shortcuts.into_iter().zip(chain.shortcut_shapes());
+    let mut shortcuts = shortcuts.map(|(values, shape)| image(values, shape));
+    let gradients = back.units.into_iter().zip(spec.all_units()).flat_map(|(gradients, unit)| {
         let gamma = (count(unit) == 3).then_some(gradients.gamma);
         [Some(gradients.weight), gamma, Some(gradients.beta)].into_iter().flatten()
     });
@@ -311,7 +343,7 @@ pub(crate) fn host_backward<B: HostBackend>(
         let order: Vec<usize> = (0..shape.rank()).collect();
         wanted.then(|| B::from_host(values, shape, &order, &device))
     });
-    std::iter::once(input).chain(gradients).chain(of_shortcut.iter().map(|_| shortcut.clone())).collect()
+    std::iter::once(input).chain(gradients).chain(of_shortcuts.iter().map(|_| shortcuts.next())).collect()
 }
 
 #[derive(Debug, Clone)]
@@ -337,10 +369,9 @@ pub(crate) fn record<B: Kernels, C: CheckpointStrategy>(
     let Some((output, moments, saved)) = B::conv_chain_forward(x.primitive(), &plain, spec) else {
         return reference::<Autodiff<B, C>>(x, parameters, spec);
     };
-    // The kernel has kept what it needs of a shortcut.
+    // The kernel has kept what it needs of the shortcuts.
     plain.truncate(count_all(spec));
     let inputs = std::iter::once(x).chain(parameters).collect();
-    let (output, ()) =
-        record::record::<B, C, _, _>(inputs, |_, _| (output, ChainStep { parameters: plain, saved }, ()));
+    let output = record::known_of_many::<B, C, _>(inputs, output, ChainStep { parameters: plain, saved });
     (output, <Autodiff<B, C> as AutodiffBackend>::from_inner(moments))
 }

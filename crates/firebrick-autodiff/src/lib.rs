@@ -79,7 +79,7 @@ pub use conv_chain::{ChainMoments, ChainParameters, ConvGeometry, conv_chain, co
 pub use cross_entropy::{cross_entropy, soft_cross_entropy};
 pub use custom::{CustomGradient, gradient_reversal, straight_through};
 pub use firebrick_kernels::grad::{AdamStep, SgdStep};
-pub use firebrick_kernels::{Activation, ChainSpec, ChainUnit, Shortcut, UnitNorm};
+pub use firebrick_kernels::{Activation, ChainBlock, ChainSpec, ChainUnit, Shortcut, UnitNorm};
 pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use pool::{CountPadding, Window, adaptive_average_pool, average_pool, global_average_pool, max_pool};

@@ -32,8 +32,7 @@ fn run(spec: &ChainSpec, shape: [usize; 4], channels_last: bool, device: &Device
         |len: usize, seed| Tensor::<1>::from_data(tensor(vec![len], seed), (&device, dtype)).require_grad();
     let x = four(shape, 1);
     let parameters: Vec<_> = spec
-        .units
-        .iter()
+        .all_units()
         .enumerate()
         .map(|(index, unit)| ChainParameters {
             weight: four(
@@ -51,15 +50,19 @@ fn run(spec: &ChainSpec, shape: [usize; 4], channels_last: bool, device: &Device
     } else {
         x.clone()
     };
-    let shortcut = (spec.shortcut == Shortcut::Tensor).then(|| {
-        let channels = spec.units[spec.units.len() - 1].out_channels;
-        four([shape[0], channels, shape[2], shape[3]], 98)
-    });
-    let (output, moments) = conv_chain(seen, shortcut.clone(), parameters.clone(), spec);
+    let joined = spec.blocks.iter().filter(|block| block.shortcut == Shortcut::Tensor);
+    let shortcuts: Vec<_> = joined
+        .enumerate()
+        .map(|(index, block)| {
+            let channels = block.units[block.units.len() - 1].out_channels;
+            four([shape[0], channels, shape[2], shape[3]], 98 + 100 * index)
+        })
+        .collect();
+    let (output, moments) = conv_chain(seen, shortcuts.clone(), parameters.clone(), spec);
     let direction = four(output.dims(), 99).detach();
     let gradients = (output.clone() * direction).sum().backward();
     let mut found = vec![values(x.grad(&gradients).unwrap())];
-    found.extend(shortcut.map(|shortcut| values(shortcut.grad(&gradients).unwrap())));
+    found.extend(shortcuts.into_iter().map(|shortcut| values(shortcut.grad(&gradients).unwrap())));
     for parameters in &parameters {
         found.push(values(parameters.weight.grad(&gradients).unwrap()));
         found.extend(parameters.gamma.as_ref().map(|gamma| values(gamma.grad(&gradients).unwrap())));
@@ -101,9 +104,15 @@ fn cases() -> Vec<(ChainSpec, [usize; 4])> {
     };
     let chain = |units: &[ChainUnit], adds_input| {
         let shortcut = if adds_input { Shortcut::Input } else { Shortcut::None };
-        ChainSpec { units: units.to_vec(), shortcut }
+        ChainSpec::block(units.to_vec(), shortcut)
     };
-    let joined = |units: &[ChainUnit]| ChainSpec { units: units.to_vec(), shortcut: Shortcut::Tensor };
+    let joined = |units: &[ChainUnit]| ChainSpec::block(units.to_vec(), Shortcut::Tensor);
+    let projected = |units: &[ChainUnit], projection| {
+        ChainSpec::block(units.to_vec(), Shortcut::Projection(projection))
+    };
+    let joint = |chains: &[ChainSpec]| ChainSpec {
+        blocks: chains.iter().flat_map(|chain| chain.blocks.clone()).collect(),
+    };
     let biased = |unit| ChainUnit { norm: UnitNorm::Bias, ..unit };
     let strided = ChainUnit { stride: [2, 2], padding: [[0, 1], [0, 1]], ..unit(3, 8, 3, Activation::Silu) };
     // Neither dense nor depthwise: burn's operations on every backend.
@@ -129,6 +138,24 @@ fn cases() -> Vec<(ChainSpec, [usize; 4])> {
         ),
         (joined(&[biased(depthwise(9, 1))]), [2, 9, 3, 4]),
         (chain(&[biased(grouped)], false), [2, 4, 3, 5]),
+        (
+            projected(
+                &[unit(3, 4, 1, Activation::Relu), unit(4, 5, 3, Activation::Relu)],
+                unit(3, 5, 1, Activation::None),
+            ),
+            [2, 3, 4, 3],
+        ),
+        // More tensors than the tape records at once.
+        (
+            joint(&[
+                projected(&[unit(3, 5, 3, Activation::Relu)], unit(3, 5, 1, Activation::Silu)),
+                chain(&[unit(5, 4, 1, Activation::Relu), unit(4, 5, 3, Activation::Relu)], true),
+                joined(&[unit(5, 6, 1, Activation::None)]),
+                joined(&[depthwise(6, 1), biased(unit(6, 4, 1, Activation::Relu))]),
+            ]),
+            [2, 3, 4, 5],
+        ),
+        (joint(&[projected(&[grouped], unit(4, 6, 1, Activation::None)), joined(&[unit(6, 3, 1, Activation::Relu)])]), [2, 4, 3, 5]),
     ]
 }
 
@@ -163,7 +190,7 @@ fn needs_no_tape() {
     let (spec, shape) = cases().swap_remove(3);
     let device = Device::ndarray();
     let x = Tensor::<4>::from_data(TensorData::new(numbers(shape.iter().product(), 1), shape), &device);
-    let parameters = spec.units.iter().map(|unit| ChainParameters {
+    let parameters = spec.all_units().map(|unit| ChainParameters {
         weight: Tensor::ones(
             [unit.out_channels, unit.in_channels / unit.groups, unit.kernel[0], unit.kernel[1]],
             &device,
@@ -171,7 +198,7 @@ fn needs_no_tape() {
         gamma: Some(Tensor::ones([unit.out_channels], &device)),
         beta: Tensor::zeros([unit.out_channels], &device),
     });
-    let (output, moments) = conv_chain(x, None, parameters.collect(), &spec);
+    let (output, moments) = conv_chain(x, Vec::new(), parameters.collect(), &spec);
     assert_eq!(output.dims(), shape);
     assert_eq!(moments.len(), 3);
 }
@@ -187,12 +214,12 @@ fn pointwise(device: &Device) -> (ChainSpec, ChainParameters) {
 }
 
 #[test]
-#[should_panic(expected = "a shortcut for a chain that adds one, None")]
+#[should_panic(expected = "a shortcut for each block that adds one")]
 fn refuses_a_shortcut_that_is_not_added() {
     let device = Device::ndarray();
     let (spec, parameters) = pointwise(&device);
     let image = |channels| Tensor::zeros([1, channels, 4, 4], &device);
-    conv_chain(image(3), Some(image(5)), vec![parameters], &spec);
+    conv_chain(image(3), vec![image(5)], vec![parameters], &spec);
 }
 
 #[test]
@@ -200,5 +227,5 @@ fn refuses_a_shortcut_that_is_not_added() {
 fn refuses_an_empty_batch() {
     let device = Device::ndarray();
     let (spec, parameters) = pointwise(&device);
-    conv_chain(Tensor::zeros([0, 3, 4, 4], &device), None, vec![parameters], &spec);
+    conv_chain(Tensor::zeros([0, 3, 4, 4], &device), Vec::new(), vec![parameters], &spec);
 }

@@ -43,7 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut chains = Vec::new();
     for spec in mobilenet_v2() {
         let chain = ConvChain::new(&spec, shape)?;
-        let params: Vec<_> = spec.units.iter().map(parameters).collect();
+        let params: Vec<_> = spec.all_units().map(parameters).collect();
         chains.push((spec, shape, chain, params));
         shape = chains[chains.len() - 1].2.output_shape();
     }
@@ -56,7 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let mut tapes = Vec::new();
         for ((_, _, chain, params), times) in chains.iter().zip(&mut times) {
             let start = Instant::now();
-            let result = chain.forward(&x, None, &borrow(params));
+            let result = chain.forward(&x, &[], &borrow(params));
             times[0].push(start.elapsed().as_secs_f64());
             tapes.push(result.tape);
             x = result.output;
@@ -132,12 +132,12 @@ fn mobilenet_v2() -> Vec<ChainSpec> {
             units.push(unit(wide, wide, 3, stride, wide, Activation::Relu6));
             units.push(unit(wide, out, 1, 1, 1, Activation::None));
             let shortcut = if stride == 1 && channels == out { Shortcut::Input } else { Shortcut::None };
-            chains.push(ChainSpec { units: std::mem::take(&mut units), shortcut });
+            chains.push(ChainSpec::block(std::mem::take(&mut units), shortcut));
             channels = out;
         }
     }
     let last = unit(channels, 1280, 1, 1, 1, Activation::Relu6);
-    chains.push(ChainSpec { units: vec![last], shortcut: Shortcut::None });
+    chains.push(ChainSpec::block(vec![last], Shortcut::None));
     chains
 }
 
@@ -149,7 +149,7 @@ fn parameters(unit: &ChainUnit) -> [Vec<f32>; 3] {
 
 fn multiply_adds(spec: &ChainSpec, [_, _, mut height, mut width]: [usize; 4]) -> f64 {
     let mut sum = 0.0;
-    for unit in &spec.units {
+    for unit in spec.all_units() {
         (height, width) = (height.div_ceil(unit.stride[0]), width.div_ceil(unit.stride[1]));
         let window = unit.in_channels / unit.groups * unit.kernel[0] * unit.kernel[1];
         sum += (unit.out_channels * window * height * width) as f64;

@@ -42,19 +42,24 @@ impl Blocked {
     /// Reads an image `[height, width, channels]` into the blocked layout.
     pub(crate) fn import(&self, nhwc: &[f32], blocked: &mut [f32]) {
         for (plane, block) in blocked[..self.len()].chunks_exact_mut(self.plane()).enumerate() {
-            let first = plane * self.lanes;
-            let valid = self.lanes.min(self.channels - first);
-            let pixels = nhwc.chunks_exact(self.channels).map(|pixel| &pixel[first..first + valid]);
-            let places = pixels.zip(block.chunks_exact_mut(self.lanes));
-            match (valid == self.lanes, valid) {
-                (true, 16) => places.for_each(|(from, to)| copy::<16>(from, to)),
-                (true, 8) => places.for_each(|(from, to)| copy::<8>(from, to)),
-                (true, 4) => places.for_each(|(from, to)| copy::<4>(from, to)),
-                _ => places.for_each(|(from, to)| {
-                    to[..valid].copy_from_slice(from);
-                    to[valid..].fill(0.0);
-                }),
-            }
+            self.import_plane(plane, nhwc, block);
+        }
+    }
+
+    /// Reads one block of channels of an image `[height, width, channels]`.
+    pub(crate) fn import_plane(&self, plane: usize, nhwc: &[f32], block: &mut [f32]) {
+        let first = plane * self.lanes;
+        let valid = self.lanes.min(self.channels - first);
+        let pixels = nhwc.chunks_exact(self.channels).map(|pixel| &pixel[first..first + valid]);
+        let places = pixels.zip(block.chunks_exact_mut(self.lanes));
+        match (valid == self.lanes, valid) {
+            (true, 16) => places.for_each(|(from, to)| copy::<16>(from, to)),
+            (true, 8) => places.for_each(|(from, to)| copy::<8>(from, to)),
+            (true, 4) => places.for_each(|(from, to)| copy::<4>(from, to)),
+            _ => places.for_each(|(from, to)| {
+                to[..valid].copy_from_slice(from);
+                to[valid..].fill(0.0);
+            }),
         }
     }
 

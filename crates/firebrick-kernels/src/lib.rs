@@ -42,7 +42,7 @@ mod winograd;
 
 pub use activation::Activation;
 pub use chain::{
-    BatchMoments, ChainGradients, ChainOutput, ChainSpec, ChainTape, ChainUnit, ConvChain, Shortcut,
+    BatchMoments, ChainBlock, ChainGradients, ChainOutput, ChainSpec, ChainTape, ChainUnit, ConvChain, Shortcut,
     UnitGradients, UnitNorm, UnitParams, release_idle_memory,
 };
 pub use encoder::{

@@ -5,7 +5,7 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, PaddingConfig2d};
 use burn::tensor::{Device, Tensor};
 use firebrick_autodiff::{
-    ChainMoments, ChainParameters, ChainSpec, ChainUnit, Shortcut, UnitNorm, conv_chain,
+    ChainBlock, ChainMoments, ChainParameters, ChainSpec, ChainUnit, Shortcut, UnitNorm, conv_chain,
 };
 
 use crate::{Activation, Initializer, LayerSummary};
@@ -203,87 +203,128 @@ pub struct ConvNormAct {
     pub padding: Padding,
 }
 
-/// What is added before the last activation of a chain of [`ConvNormAct`]s.
+/// [`ConvNormAct`]s one after another, and what is added before the last one's activation.
+#[derive(Clone, Debug)]
+pub struct ResidualBlock<'a> {
+    /// At least one.
+    pub layers: Vec<&'a ConvNormAct>,
+    /// Of the result's shape.
+    pub residual: Residual<'a>,
+}
+
+/// What a [`ResidualBlock`] adds.
 #[derive(Clone, Debug)]
 #[allow(
     clippy::large_enum_variant,
     reason = "it lives for one call; how large a tensor's handle is depends on the backends"
 )]
-pub enum Residual {
+pub enum Residual<'a> {
     /// Nothing.
     None,
-    /// The chain's input.
+    /// The block's input.
     Input,
-    /// Another tensor of the result's shape, such as a projected shortcut.
+    /// The block's input through another layer.
+    Projection(&'a ConvNormAct),
+    /// A tensor from elsewhere.
     Tensor(Tensor<4>),
+}
+
+impl ResidualBlock<'_> {
+    /// All layers, the residual's behind the others.
+    fn all_layers(&self) -> impl Iterator<Item = &ConvNormAct> {
+        let projection = match self.residual {
+            Residual::Projection(layer) => Some(layer),
+            _ => None,
+        };
+        self.layers.iter().copied().chain(projection)
+    }
+
+    fn forward(self, x: Tensor<4>) -> Tensor<4> {
+        let added = match self.residual {
+            Residual::None => None,
+            Residual::Input => Some(x.clone()),
+            Residual::Projection(layer) => Some(layer.forward(x.clone())),
+            Residual::Tensor(added) => Some(added),
+        };
+        let (last, before) = self.layers.split_last().expect("a block has at least one layer");
+        let y = last.normed(before.iter().fold(x, |x, layer| layer.forward(x)));
+        last.activation.forward(match added {
+            Some(added) => y + added,
+            None => y,
+        })
+    }
 }
 
 impl ConvNormAct {
     /// `[batch, in, height, width]` to `[batch, out, h, w]`, with half of the kernel as padding `ceil(height / stride)` and likewise.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        Self::forward_chain(&[self], Residual::None, x)
+        if self.learns(&x) && self.activation.fused().is_some() {
+            return Self::chain(&[ResidualBlock { layers: vec![self], residual: Residual::None }], x, true);
+        }
+        self.activation.forward(self.normed(x))
     }
 
-    /// Runs blocks one after another, and adds `residual` before the last one's activation.
+    /// Runs blocks one after another.
     ///
-    /// The same as calling each, but for memory and time: in training, the blocks are one operation, which keeps nothing
-    /// between them but the convolutions' results. The running statistics take in the batch's mean and, as PyTorch's, its
+    /// The same as calling each layer, but for memory and time: in training, all blocks are one operation, which keeps nothing
+    /// within them but the convolutions' results. The running statistics take in the batch's mean and, as PyTorch's, its
     /// unbiased variance.
     ///
     /// # Panics
     ///
-    /// If there is no block, or shapes do not fit.
-    pub fn forward_chain(blocks: &[&Self], residual: Residual, x: Tensor<4>) -> Tensor<4> {
-        let (last, before) = blocks.split_last().expect("a chain has at least one block");
-        let added = match &residual {
-            Residual::None => None,
-            Residual::Input => Some(x.clone()),
-            Residual::Tensor(added) => Some(added.clone()),
-        };
-        let add = |y: Tensor<4>| match added.clone() {
-            Some(added) => y + added,
-            None => y,
-        };
-        if !(x.device().is_autodiff() && blocks.iter().all(|block| block.norm.training.is_enabled())) {
-            let run = |x, block: &Self| block.activation.forward(block.norm.forward(block.conv.forward(x)));
-            let y = last.norm.forward(last.conv.forward(before.iter().fold(x, |x, block| run(x, block))));
-            return last.activation.forward(add(y));
+    /// If there is a block without layers, or shapes do not fit.
+    pub fn forward_chain(blocks: Vec<ResidualBlock<'_>>, x: Tensor<4>) -> Tensor<4> {
+        let one = |layer: &Self| layer.learns(&x) && layer.activation.fused().is_some();
+        if !blocks.is_empty() && blocks.iter().flat_map(ResidualBlock::all_layers).all(one) {
+            return Self::chain(&blocks, x, true);
         }
-        let fused = |blocks: &[&Self]| blocks.iter().all(|block| block.activation.fused().is_some());
-        if fused(blocks) {
-            return Self::chain(blocks, residual, x, true);
-        }
-        // An activation that the operation does not know comes behind it.
-        let plain = |blocks: &[&Self], x| Self::chain(blocks, Residual::None, x, false);
-        if fused(before) {
-            return last.activation.forward(add(plain(blocks, x)));
-        }
-        let alone = |x, block: &Self| block.activation.forward(plain(&[block], x));
-        let y = before.iter().fold(x, |x, block| alone(x, block));
-        last.activation.forward(add(plain(&[last], y)))
+        blocks.into_iter().fold(x, |x, block| block.forward(x))
     }
 
-    /// Blocks as one operation; the last one's activation is left out unless `finished`.
-    fn chain(blocks: &[&Self], residual: Residual, x: Tensor<4>, finished: bool) -> Tensor<4> {
+    /// Whether the norm takes the batch's statistics.
+    fn learns(&self, x: &Tensor<4>) -> bool {
+        x.device().is_autodiff() && self.norm.training.is_enabled()
+    }
+
+    /// What reaches the activation.
+    fn normed(&self, x: Tensor<4>) -> Tensor<4> {
+        match self.learns(&x) {
+            true => {
+                Self::chain(&[ResidualBlock { layers: vec![self], residual: Residual::None }], x, false)
+            }
+            false => self.norm.forward(self.conv.forward(x)),
+        }
+    }
+
+    /// Blocks as one operation; activations are left out unless `activated`.
+    fn chain(blocks: &[ResidualBlock<'_>], x: Tensor<4>, activated: bool) -> Tensor<4> {
         let [_, _, height, width] = x.dims();
         let mut size = [height, width];
-        let mut units = Vec::with_capacity(blocks.len());
-        for (index, block) in blocks.iter().enumerate() {
-            units.push(block.unit(&mut size, finished || index + 1 < blocks.len()));
-        }
-        let parameters = blocks.iter().map(|block| ChainParameters {
-            weight: block.conv.weight.val(),
-            gamma: Some(block.norm.gamma.val()),
-            beta: block.norm.beta.val(),
+        let mut shortcuts = Vec::new();
+        let specs = blocks.iter().map(|block| {
+            let mut of_input = size;
+            let units = block.layers.iter().map(|layer| layer.unit(&mut size, activated)).collect();
+            let shortcut = match &block.residual {
+                Residual::None => Shortcut::None,
+                Residual::Input => Shortcut::Input,
+                Residual::Projection(layer) => Shortcut::Projection(layer.unit(&mut of_input, activated)),
+                Residual::Tensor(added) => {
+                    shortcuts.push(added.clone());
+                    Shortcut::Tensor
+                }
+            };
+            ChainBlock { units, shortcut }
         });
-        let (shortcut, added) = match residual {
-            Residual::None => (Shortcut::None, None),
-            Residual::Input => (Shortcut::Input, None),
-            Residual::Tensor(added) => (Shortcut::Tensor, Some(added)),
-        };
-        let (y, moments) = conv_chain(x, added, parameters.collect(), &ChainSpec { units, shortcut });
-        for (block, moments) in blocks.iter().zip(moments) {
-            block.observe(moments);
+        let spec = ChainSpec { blocks: specs.collect() };
+        let layers = || blocks.iter().flat_map(ResidualBlock::all_layers);
+        let parameters = layers().map(|layer| ChainParameters {
+            weight: layer.conv.weight.val(),
+            gamma: Some(layer.norm.gamma.val()),
+            beta: layer.norm.beta.val(),
+        });
+        let (y, moments) = conv_chain(x, shortcuts, parameters.collect(), &spec);
+        for (layer, moments) in layers().zip(moments) {
+            layer.observe(moments);
         }
         y
     }
@@ -421,7 +462,8 @@ mod tests {
         let mish = [block(Activation::Mish, 4), block(Activation::Mish, 4)];
         let apply = |y| Activation::Mish.forward(y);
         let expected = apply(plain[1].forward(apply(plain[0].forward(x.clone()))) + x.clone());
-        let actual = ConvNormAct::forward_chain(&[&mish[0], &mish[1]], Residual::Input, x);
+        let both = ResidualBlock { layers: mish.iter().collect(), residual: Residual::Input };
+        let actual = ConvNormAct::forward_chain(vec![both], x);
         actual
             .into_data()
             .assert_approx_eq::<f32>(&expected.into_data(), burn::tensor::Tolerance::absolute(1e-5));

@@ -53,7 +53,7 @@ pub use activation::Activation;
 pub use adaptive_max_pool::AdaptiveMaxPool2d;
 pub use attention::{AttentionConfig, AttentionMask, MultiHeadAttention};
 pub use blur_pool::BlurPool;
-pub use conv_norm_act::{ConvNormAct, ConvNormActConfig, Padding, Residual};
+pub use conv_norm_act::{ConvNormAct, ConvNormActConfig, Padding, Residual, ResidualBlock};
 pub use dense::dense;
 pub use head::{ClassifierHead, HeadConfig};
 pub use initializer::{Initializer, seed_of};

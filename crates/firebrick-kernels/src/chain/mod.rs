@@ -1,9 +1,9 @@
 //! Convolutions with batch normalisation (or a bias) and activation, chained, forward and backward: what training a backbone is made of.
 //!
-//! A chain is a few convolutions, each followed by a BatchNorm with the batch's own statistics, or a bias, and an activation, and possibly a
-//! shortcut added at the end: an inverted residual (Sandler et al. 2018), a bottleneck (He et al. 2015), or a single
-//! convolution. Between the chain's convolutions only raw results are stored; see `norm` for how that halves the memory traffic, which
-//! is what training on a CPU costs.
+//! A chain is a few blocks: an inverted residual (Sandler et al. 2018), a bottleneck (He et al. 2015), or a single convolution. A block is
+//! a few convolutions, each followed by a BatchNorm with the batch's own statistics, or a bias, and an activation, and possibly a shortcut
+//! added at the end. Within a block only raw results are stored; see `norm` for how that halves the memory traffic, which is what training
+//! on a CPU costs. Between blocks, tensors stay in the kernels' layout.
 //!
 //! - forward: each convolution reads the one before through its norm and activation, and gathers its own result's moments
 //! - backward: each convolution computes, for a tile of pixels at a time, the gradient at its result, the weight's gradient, the
@@ -11,6 +11,7 @@
 //!
 //! Everything is cut by the batch's size alone, so results are the same bytes for any number of threads.
 
+mod block;
 mod filter;
 mod matrix;
 mod memory;
@@ -27,21 +28,13 @@ mod windowed;
 
 pub use memory::release_idle_memory;
 
-use crate::activation::Finish;
-use crate::buffer::Shared;
 use crate::layout::Blocked;
 use crate::params::ConvShape;
 use crate::simd::Simd;
 use crate::{Activation, KernelError, SimdLevel};
-use filter::Filter;
-use matrix::Matrix;
+use block::{Block, BlockTape, ResultGradient};
 pub(crate) use memory::Pooled;
-use moments::Parts;
-use norm::{Norm, NormGradient};
-use operand::{Arriving, Departing, Operand};
 use rayon::prelude::*;
-use std::ops::Range;
-use windowed::Windowed;
 
 /// One convolution, what follows it, and its activation.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -76,25 +69,62 @@ pub enum UnitNorm {
     Bias,
 }
 
-/// The convolutions of a chain, and what is added to the last one's norm.
+/// The blocks of a chain, each reading the one before.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ChainSpec {
+    /// At least one.
+    pub blocks: Vec<ChainBlock>,
+}
+
+/// Convolutions one after another, and what is added to the last one's norm.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChainBlock {
     /// At least one.
     pub units: Vec<ChainUnit>,
     /// Added before the last activation.
     pub shortcut: Shortcut,
 }
 
-/// What a chain adds to its last norm's result (He et al. 2015).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What a block adds to its last norm's result (He et al. 2015).
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Shortcut {
     /// Nothing.
     #[default]
     None,
     /// Its input, which must have the result's shape.
     Input,
-    /// A tensor of the result's shape that comes from elsewhere, such as a projection.
+    /// Its input through a convolution, which makes the result's shape of it.
+    Projection(ChainUnit),
+    /// A tensor of the result's shape that comes from outside the chain.
     Tensor,
+}
+
+impl ChainBlock {
+    /// The units, then the shortcut's, if it has one: the order of parameters, gradients and moments.
+    pub fn all_units(&self) -> impl Iterator<Item = &ChainUnit> {
+        let projection = match &self.shortcut {
+            Shortcut::Projection(unit) => Some(unit),
+            Shortcut::None | Shortcut::Input | Shortcut::Tensor => None,
+        };
+        self.units.iter().chain(projection)
+    }
+}
+
+impl ChainSpec {
+    /// A chain of one block.
+    pub fn block(units: Vec<ChainUnit>, shortcut: Shortcut) -> Self {
+        Self { blocks: vec![ChainBlock { units, shortcut }] }
+    }
+
+    /// [All units](ChainBlock::all_units) of all blocks.
+    pub fn all_units(&self) -> impl Iterator<Item = &ChainUnit> {
+        self.blocks.iter().flat_map(ChainBlock::all_units)
+    }
+
+    /// How many blocks add a [tensor](Shortcut::Tensor).
+    pub fn tensors(&self) -> usize {
+        self.blocks.iter().filter(|block| block.shortcut == Shortcut::Tensor).count()
+    }
 }
 
 /// The parameters of a unit.
@@ -135,7 +165,7 @@ pub struct BatchMoments {
 pub struct ChainOutput {
     /// `[batch, height, width, channels]`.
     pub output: Vec<f32>,
-    /// Of every unit.
+    /// Of [all units](ChainSpec::all_units).
     pub moments: Vec<BatchMoments>,
     /// What the backward pass needs.
     pub tape: ChainTape,
@@ -144,11 +174,7 @@ pub struct ChainOutput {
 /// The raw results of a forward pass. Its memory is used again when it is dropped.
 #[derive(Debug)]
 pub struct ChainTape {
-    /// The chain's input, then every unit's raw result: `[batch, blocked image]`.
-    activations: Vec<Pooled>,
-    norms: Vec<Norm>,
-    /// A shortcut from elsewhere, blocked.
-    shortcut: Option<Pooled>,
+    blocks: Vec<BlockTape>,
 }
 
 /// What [`ConvChain::backward`] computes.
@@ -156,9 +182,9 @@ pub struct ChainTape {
 pub struct ChainGradients {
     /// `[batch, height, width, channels]`, if it was asked for.
     pub input: Option<Vec<f32>>,
-    /// `[batch, height, width, channels]`, if it was asked for: of [`Shortcut::Tensor`].
-    pub shortcut: Option<Vec<f32>>,
-    /// Of every unit.
+    /// Of every [`Shortcut::Tensor`], likewise, if they were asked for.
+    pub shortcuts: Vec<Vec<f32>>,
+    /// Of [all units](ChainSpec::all_units).
     pub units: Vec<UnitGradients>,
 }
 
@@ -166,18 +192,9 @@ pub struct ChainGradients {
 #[derive(Debug)]
 pub struct ConvChain {
     spec: ChainSpec,
-    units: Vec<Unit>,
+    blocks: Vec<Block>,
     batch: usize,
-    /// The input's layout, then every result's.
-    layouts: Vec<Blocked>,
     level: SimdLevel,
-}
-
-#[derive(Debug)]
-enum Unit {
-    Matrix(Matrix),
-    Windowed(Box<Windowed>),
-    Filter(Filter),
 }
 
 impl ChainUnit {
@@ -214,88 +231,70 @@ impl ConvChain {
     /// As [`new`](Self::new), and if the processor has no such instructions.
     pub fn with_level(spec: &ChainSpec, input: [usize; 4], level: SimdLevel) -> Result<Self, KernelError> {
         let level = level.require()?;
-        let lanes = level.lanes();
         let [batch, channels, height, width] = input;
-        if spec.units.is_empty() || input.contains(&0) {
-            return Err(KernelError::Empty { layers: spec.units.len(), input: [channels, height, width] });
+        let units = spec.all_units().count();
+        if spec.blocks.is_empty()
+            || spec.blocks.iter().any(|block| block.units.is_empty())
+            || input.contains(&0)
+        {
+            return Err(KernelError::Empty { layers: units, input: [channels, height, width] });
         }
-        let mut layouts = vec![Blocked { channels, height, width, lanes }];
-        let mut units = Vec::new();
-        for (layer, unit) in spec.units.iter().enumerate() {
-            let conv = unit.shape();
-            let before = layouts[layer];
-            conv.check(layer)?;
-            if conv.in_channels != before.channels {
-                let (expected, actual) = (conv.in_channels, before.channels);
-                return Err(KernelError::InputChannels { layer, operation: "convolution", expected, actual });
-            }
-            if !unit.is_supported() {
-                let reason = format!(
-                    "a convolution in {} groups of {} -> {} channels is neither dense nor depthwise",
-                    conv.groups, conv.in_channels, conv.out_channels
-                );
-                return Err(KernelError::InvalidLayer { layer, reason });
-            }
-            let [height, width] = conv.output_size(layer, [before.height, before.width])?;
-            let after = Blocked { channels: conv.out_channels, height, width, lanes };
-            // Offsets within an image, with room for padding, are 32 bits wide.
-            for layout in [before, after] {
-                if layout.len().checked_mul(4).is_none_or(|len| len > u32::MAX as usize) {
-                    let Blocked { channels, height, width, .. } = layout;
-                    let limit = u32::MAX as usize / 4;
-                    return Err(KernelError::TooLarge { layer, channels, height, width, limit });
-                }
-            }
-            units.push(if conv.is_depthwise() {
-                Unit::Filter(Filter::new(conv, batch, before, after))
-            } else if let Some(windowed) = Windowed::new(conv, batch, before, after) {
-                Unit::Windowed(Box::new(windowed))
-            } else {
-                Unit::Matrix(Matrix::new(conv, batch, before, after))
-            });
-            layouts.push(after);
+        let mut blocks = Vec::new();
+        let (mut layer, mut before) = (0, Blocked { channels, height, width, lanes: level.lanes() });
+        for block in &spec.blocks {
+            let made = Block::new(block, layer, batch, before)?;
+            layer += block.all_units().count();
+            before = made.output();
+            blocks.push(made);
         }
-        let (first, last) = (layouts[0], layouts[layouts.len() - 1]);
-        if spec.shortcut == Shortcut::Input && first != last {
-            let reason = format!(
-                "the chain's input of {} channels of {} x {} cannot be added to its result of {} channels of {} x {}",
-                first.channels, first.height, first.width, last.channels, last.height, last.width
-            );
-            return Err(KernelError::InvalidLayer { layer: spec.units.len() - 1, reason });
-        }
-        Ok(Self { spec: spec.clone(), units, batch, layouts, level })
+        Ok(Self { spec: spec.clone(), blocks, batch, level })
+    }
+
+    fn input(&self) -> Blocked {
+        self.blocks[0].input()
+    }
+
+    fn output(&self) -> Blocked {
+        self.blocks[self.blocks.len() - 1].output()
     }
 
     /// The input's shape: `[batch, channels, height, width]`.
     pub fn input_shape(&self) -> [usize; 4] {
-        let first = self.layouts[0];
-        [self.batch, first.channels, first.height, first.width]
+        let Blocked { channels, height, width, .. } = self.input();
+        [self.batch, channels, height, width]
     }
 
     /// The result's shape: `[batch, channels, height, width]`.
     pub fn output_shape(&self) -> [usize; 4] {
-        let last = self.layouts[self.layouts.len() - 1];
-        [self.batch, last.channels, last.height, last.width]
+        let Blocked { channels, height, width, .. } = self.output();
+        [self.batch, channels, height, width]
     }
 
-    /// Computes the chain of `x`, `[batch, height, width, channels]`. `shortcut`, likewise of the result's shape, belongs to [`Shortcut::Tensor`].
+    /// The shape of every [`Shortcut::Tensor`]: `[batch, channels, height, width]`.
+    pub fn shortcut_shapes(&self) -> Vec<[usize; 4]> {
+        let adding = self.blocks.iter().filter(|block| block.adds_tensor());
+        let shape = |block: &Block| {
+            let Blocked { channels, height, width, .. } = block.output();
+            [self.batch, channels, height, width]
+        };
+        adding.map(shape).collect()
+    }
+
+    /// Computes the chain of `x`, `[batch, height, width, channels]`. `shortcuts`, likewise of their blocks' results' shapes, belong to the
+    /// [`Shortcut::Tensor`]s; `params` to [all units](ChainSpec::all_units).
     ///
     /// # Panics
-    /// If `x`, the shortcut or a parameter has another length than its shape, or there is a shortcut where there should be none.
-    pub fn forward(&self, x: &[f32], shortcut: Option<&[f32]>, params: &[UnitParams<'_>]) -> ChainOutput {
-        self.check(x, &self.layouts[0], params);
-        let expected = self.spec.shortcut == Shortcut::Tensor;
-        assert_eq!(shortcut.is_some(), expected, "a shortcut for a chain that adds one");
-        if let Some(shortcut) = shortcut {
-            self.check(shortcut, &self.layouts[self.layouts.len() - 1], params);
-        }
-        self.level.run(Forward { chain: self, x, shortcut, params })
+    /// If `x`, a shortcut or a parameter has another length than its shape, or one is missing or too many.
+    pub fn forward(&self, x: &[f32], shortcuts: &[&[f32]], params: &[UnitParams<'_>]) -> ChainOutput {
+        self.check(x, &self.input(), params);
+        assert_eq!(shortcuts.len(), self.spec.tensors(), "a shortcut for each block that adds one");
+        self.level.run(Forward { chain: self, x, shortcuts, params })
     }
 
     /// The gradients of a chain whose result has the gradient `output`, `[batch, height, width, channels]`.
     ///
-    /// `tape` is the forward pass's, `params` are those it was given. `wanted` says whether the gradients of the input and of a shortcut
-    /// from elsewhere are.
+    /// `tape` is the forward pass's, `params` are those it was given. `wanted` says whether the gradients of the input and of the shortcuts
+    /// from outside are.
     ///
     /// # Panics
     /// If `output` or a parameter has another length than its shape, or the tape is another chain's.
@@ -306,21 +305,17 @@ impl ConvChain {
         output: &[f32],
         wanted: [bool; 2],
     ) -> ChainGradients {
-        self.check(output, &self.layouts[self.layouts.len() - 1], params);
-        let lengths = tape.activations.iter().map(|values| values.len());
-        assert!(
-            lengths.eq(self.layouts.iter().map(|layout| self.batch * layout.len())),
-            "the tape is another chain's"
-        );
+        self.check(output, &self.output(), params);
+        let fits = tape.blocks.len() == self.blocks.len()
+            && self.blocks.iter().zip(&tape.blocks).all(|(block, tape)| block.made(tape));
+        assert!(fits, "the tape is another chain's");
         self.level.run(Backward { chain: self, tape, params, output, wanted })
     }
 
     fn check(&self, values: &[f32], layout: &Blocked, params: &[UnitParams<'_>]) {
-        let Blocked { channels, height, width, .. } = *layout;
-        let shape = [self.batch, height, width, channels];
-        assert_eq!(values.len(), shape.iter().product(), "the tensor is {shape:?} (NHWC)");
-        assert_eq!(params.len(), self.units.len(), "one set of parameters a unit");
-        for (unit, params) in self.spec.units.iter().zip(params) {
+        check_image(values, self.batch, layout);
+        assert_eq!(params.len(), self.spec.all_units().count(), "one set of parameters a unit");
+        for (unit, params) in self.spec.all_units().zip(params) {
             let ChainUnit { in_channels, out_channels, kernel, groups, norm, .. } = *unit;
             let shape = [out_channels, in_channels / groups, kernel[0], kernel[1]];
             assert_eq!(params.weight.len(), shape.iter().product(), "the weight is {shape:?}");
@@ -328,40 +323,22 @@ impl ConvChain {
             assert_eq!([params.gamma.len(), params.beta.len()], [scales, out_channels], "one a channel");
         }
     }
+}
 
-    /// Imports a batch `[batch, height, width, channels]`.
-    fn import(&self, layout: &Blocked, nhwc: &[f32]) -> Pooled {
-        let mut blocked = Pooled::take(self.batch * layout.len());
-        let images = nhwc.par_chunks_exact(layout.pixels() * layout.channels);
-        let places = blocked.par_chunks_exact_mut(layout.len());
-        places.zip(images).with_max_len(1).for_each(|(blocked, nhwc)| layout.import(nhwc, blocked));
-        blocked
-    }
+fn check_image(values: &[f32], batch: usize, layout: &Blocked) {
+    let Blocked { channels, height, width, .. } = *layout;
+    let shape = [batch, height, width, channels];
+    assert_eq!(values.len(), shape.iter().product(), "the tensor is {shape:?} (NHWC)");
+}
 
-    /// What is added to some pixels of the last norm's result.
-    fn added<'a>(
-        &self,
-        activations: &'a [Pooled],
-        norms: &'a [Norm],
-        shortcut: Option<&'a Pooled>,
-        (image, plane): (usize, usize),
-        pixels: &Range<usize>,
-    ) -> Option<&'a [f32]> {
-        let operand = match (self.spec.shortcut, shortcut) {
-            (Shortcut::None, _) => return None,
-            (Shortcut::Input, _) => self.operand(activations, norms, 0),
-            (Shortcut::Tensor, values) => {
-                let values = values.expect("the forward pass has checked that it is there");
-                Operand { values, layout: self.layouts[self.layouts.len() - 1], norm: None }
-            }
-        };
-        Some(operand.raw(image, plane, pixels))
-    }
-
-    fn operand<'a>(&self, activations: &'a [Pooled], norms: &'a [Norm], index: usize) -> Operand<'a> {
-        let norm = index.checked_sub(1).map(|before| &norms[before]);
-        Operand { values: &activations[index], layout: self.layouts[index], norm }
-    }
+/// Imports a batch `[batch, height, width, channels]`.
+fn import(batch: usize, layout: &Blocked, nhwc: &[f32]) -> Pooled {
+    check_image(nhwc, batch, layout);
+    let mut blocked = Pooled::take(batch * layout.len());
+    let images = nhwc.par_chunks_exact(layout.pixels() * layout.channels);
+    let places = blocked.par_chunks_exact_mut(layout.len());
+    places.zip(images).with_max_len(1).for_each(|(blocked, nhwc)| layout.import(nhwc, blocked));
+    blocked
 }
 
 /// A computation that is compiled for every instruction set.
@@ -374,7 +351,7 @@ pub(crate) trait Work {
 struct Forward<'a> {
     chain: &'a ConvChain,
     x: &'a [f32],
-    shortcut: Option<&'a [f32]>,
+    shortcuts: &'a [&'a [f32]],
     params: &'a [UnitParams<'a>],
 }
 
@@ -382,50 +359,21 @@ impl Work for Forward<'_> {
     type Output = ChainOutput;
 
     fn run<S: Simd>(self, simd: S) -> ChainOutput {
-        let ConvChain { spec, units, batch, layouts, .. } = self.chain;
-        let input = self.chain.import(&layouts[0], self.x);
-        let shortcut = self.shortcut.map(|values| self.chain.import(&layouts[units.len()], values));
-
-        let (mut activations, mut norms) = (vec![input], Vec::<Norm>::new());
-        let mut moments = Vec::new();
-        for (index, (unit, params)) in units.iter().zip(self.params).enumerate() {
-            let operand = self.chain.operand(&activations, &norms, index);
-            let (y, parts) = match unit {
-                Unit::Matrix(matrix) => matrix.forward(simd, operand, params.weight),
-                Unit::Windowed(windowed) => windowed.forward(simd, operand, params.weight),
-                Unit::Filter(filter) => filter.forward(simd, operand, params.weight),
-            };
-            let ChainUnit { activation, norm, .. } = spec.units[index];
-            let finish = Finish::of(activation);
-            let norm = match norm {
-                UnitNorm::Batch { epsilon } => {
-                    Norm::new(&parts, params.gamma, params.beta, epsilon, finish, S::LANES)
-                }
-                UnitNorm::Bias => Norm::bias(params.beta, finish, S::LANES),
-            };
-            let (mean, variance) = (norm.mean.clone(), norm.variance.clone());
-            moments.push(BatchMoments { mean, variance, count: parts.count() });
-            norms.push(norm);
-            activations.push(y);
+        let ConvChain { spec, blocks, batch, .. } = self.chain;
+        let (mut shortcuts, mut params) = (self.shortcuts.iter(), self.params);
+        let mut input = import(*batch, &blocks[0].input(), self.x);
+        let (mut tapes, mut moments) = (Vec::new(), Vec::new());
+        for (index, (block, spec)) in blocks.iter().zip(&spec.blocks).enumerate() {
+            let (own, behind) = params.split_at(spec.all_units().count());
+            params = behind;
+            let shortcut = if block.adds_tensor() { shortcuts.next().copied() } else { None };
+            let (tape, of_block) = block.convolve(simd, input, shortcut, own);
+            moments.extend(of_block);
+            input = if index + 1 < blocks.len() { block.result(simd, &tape) } else { Pooled::take(0) };
+            tapes.push(tape);
         }
-
-        let last = layouts[units.len()];
-        let mut output = vec![0.0; batch * last.pixels() * last.channels];
-        let result = self.chain.operand(&activations, &norms, units.len());
-        output.par_chunks_exact_mut(last.pixels() * last.channels).with_max_len(1).enumerate().for_each_init(
-            || Pooled::take(last.plane()),
-            |scratch, (image, nhwc)| {
-                let whole = 0..last.pixels();
-                for plane in 0..last.planes() {
-                    let raw = result.raw(image, plane, &whole);
-                    let added =
-                        self.chain.added(&activations, &norms, shortcut.as_ref(), (image, plane), &whole);
-                    norms[units.len() - 1].finish(simd, plane, raw, added, scratch);
-                    last.export_plane(plane, scratch, nhwc);
-                }
-            },
-        );
-        ChainOutput { output, moments, tape: ChainTape { activations, norms, shortcut } }
+        let output = blocks[blocks.len() - 1].exported_result(simd, &tapes[tapes.len() - 1]);
+        ChainOutput { output, moments, tape: ChainTape { blocks: tapes } }
     }
 }
 
@@ -434,125 +382,32 @@ struct Backward<'a> {
     tape: &'a ChainTape,
     params: &'a [UnitParams<'a>],
     output: &'a [f32],
-    /// Of the input and of the shortcut.
+    /// Of the input and of the shortcuts.
     wanted: [bool; 2],
-}
-
-impl Backward<'_> {
-    /// The gradient at the last norm's result, from the one at the chain's.
-    fn arrive<S: Simd>(&self, simd: S) -> NormGradient {
-        let ConvChain { units, batch, layouts, .. } = self.chain;
-        let ChainTape { activations, norms, shortcut } = self.tape;
-        let last = layouts[units.len()];
-        let norm = &norms[units.len() - 1];
-        let result = self.chain.operand(activations, norms, units.len());
-        let mut gradient = Pooled::take(batch * last.len());
-        let mut parts = Parts::new(vec![last.pixels(); *batch], last.planes() * last.lanes);
-        let figures = parts.shared();
-        gradient
-            .par_chunks_exact_mut(last.len())
-            .zip(self.output.par_chunks_exact(last.pixels() * last.channels))
-            .with_max_len(1)
-            .enumerate()
-            .for_each(|(image, (gradient, nhwc))| {
-                last.import(nhwc, gradient);
-                let whole = 0..last.pixels();
-                for (plane, gradient) in gradient.chunks_exact_mut(last.plane()).enumerate() {
-                    let added =
-                        self.chain.added(activations, norms, shortcut.as_ref(), (image, plane), &whole);
-                    let raw = result.raw(image, plane, &whole);
-                    let (sum, product) = norm.backward(simd, plane, raw, added, gradient);
-                    // SAFETY: every image has its own tile.
-                    unsafe { figures.put(simd, image, plane, sum, product) };
-                }
-            });
-        NormGradient::new(&parts, norm, gradient)
-    }
 }
 
 impl Work for Backward<'_> {
     type Output = ChainGradients;
 
     fn run<S: Simd>(self, simd: S) -> ChainGradients {
-        let ConvChain { spec, units, batch, layouts, .. } = self.chain;
-        let ChainTape { activations, norms, .. } = self.tape;
-        let mut arriving = self.arrive(simd);
-        let last = layouts[units.len()];
-        // The gradient before the last activation is that of what was added.
-        let shortcut = (spec.shortcut == Shortcut::Tensor && self.wanted[1]).then(|| {
-            let mut nhwc = vec![0.0; batch * last.pixels() * last.channels];
-            let blocked = arriving.gradient.par_chunks_exact(last.len());
-            let images = nhwc.par_chunks_exact_mut(last.pixels() * last.channels);
-            images.zip(blocked).with_max_len(1).for_each(|(nhwc, blocked)| last.export(blocked, nhwc));
-            nhwc
-        });
-        let adds_input = spec.shortcut == Shortcut::Input;
-        let mut added = None;
-        let mut input = None;
-        let mut gradients = Vec::new();
-        for (index, (unit, params)) in units.iter().zip(self.params).enumerate().rev() {
-            let operand = self.chain.operand(activations, norms, index);
-            let wanted = index > 0 || self.wanted[0];
-            let mut departing = Pooled::take(if wanted { batch * layouts[index].len() } else { 0 });
-            let counts = match unit {
-                Unit::Matrix(matrix) => matrix.backward_counts(),
-                Unit::Windowed(windowed) => windowed.backward_counts(),
-                Unit::Filter(filter) => filter.backward_counts(),
-            };
-            let mut parts = Parts::new(counts, layouts[index].planes() * layouts[index].lanes);
-            let into = wanted.then(|| Departing {
-                operand,
-                gradient: Shared::new(&mut departing),
-                parts: parts.shared(),
-            });
-            let from =
-                Arriving { y: &activations[index + 1], layout: layouts[index + 1], gradient: &arriving };
-            let weight = match unit {
-                Unit::Matrix(matrix) => matrix.backward(simd, operand, from, params.weight, into),
-                Unit::Windowed(windowed) => windowed.backward(simd, operand, from, params.weight, into),
-                Unit::Filter(filter) => filter.backward(simd, operand, from, params.weight, into),
-            };
-            let (gamma, beta) = (arriving.gamma.clone(), arriving.beta.clone());
-            gradients.push(UnitGradients { weight, gamma, beta });
-            if index > 0 {
-                let next = NormGradient::new(&parts, &norms[index - 1], departing);
-                let before = std::mem::replace(&mut arriving, next);
-                if index + 1 == units.len() && adds_input {
-                    added = Some(before.gradient);
-                }
-            } else {
-                if units.len() == 1 && adds_input {
-                    added = Some(std::mem::replace(&mut arriving.gradient, Pooled::take(0)));
-                }
-                input = Some(departing);
-            }
+        let ConvChain { spec, blocks, .. } = self.chain;
+        let mut params = self.params;
+        let mut arriving = Some(ResultGradient::Exported(self.output));
+        let (mut units, mut shortcuts) = (Vec::new(), Vec::new());
+        let of_blocks = blocks.iter().zip(&spec.blocks).zip(&self.tape.blocks);
+        for (index, ((block, spec), tape)) in of_blocks.enumerate().rev() {
+            let (before, own) = params.split_at(params.len() - spec.all_units().count());
+            params = before;
+            let wanted = [index > 0 || self.wanted[0], self.wanted[1]];
+            let from = arriving.take().expect("every block but the first was asked for its input's gradient");
+            let back = block.backward(simd, tape, own, from, wanted);
+            arriving = back.input;
+            units.push(back.units);
+            shortcuts.extend(back.shortcut);
         }
-        gradients.reverse();
-        let input = input.filter(|_| self.wanted[0]).map(|blocked| {
-            let first = layouts[0];
-            let mut nhwc = vec![0.0; batch * first.pixels() * first.channels];
-            nhwc.par_chunks_exact_mut(first.pixels() * first.channels)
-                .zip(blocked.par_chunks_exact(first.len()))
-                .with_max_len(1)
-                .enumerate()
-                .for_each_init(
-                    || Pooled::take(first.plane()),
-                    |sum, (image, (nhwc, blocked))| {
-                        for (plane, block) in blocked.chunks_exact(first.plane()).enumerate() {
-                            let Some(added) = &added else {
-                                first.export_plane(plane, block, nhwc);
-                                continue;
-                            };
-                            let added = &added[image * first.len() + plane * first.plane()..];
-                            for (sum, (a, b)) in sum.iter_mut().zip(block.iter().zip(added)) {
-                                *sum = a + b;
-                            }
-                            first.export_plane(plane, sum, nhwc);
-                        }
-                    },
-                );
-            nhwc
-        });
-        ChainGradients { input, shortcut, units: gradients }
+        units.reverse();
+        shortcuts.reverse();
+        let input = arriving.map(|gradient| blocks[0].exported_gradient(&gradient));
+        ChainGradients { input, shortcuts, units: units.concat() }
     }
 }

@@ -16,8 +16,8 @@ struct Inputs {
     x: Vec<f64>,
     /// Weight, gamma and beta of every unit.
     params: Vec<[Vec<f64>; 3]>,
-    /// Of the result's shape, for a chain that adds one.
-    shortcut: Vec<f64>,
+    /// For every block that adds a tensor.
+    shortcuts: Vec<Vec<f64>>,
 }
 
 /// Numbers between -1 and 1 that no small period hides in.
@@ -33,7 +33,7 @@ fn numbers(seed: u64) -> impl Iterator<Item = f64> {
 fn inputs(spec: &ChainSpec, [batch, channels, height, width]: [usize; 4], seed: u64) -> Inputs {
     let mut numbers = numbers(seed);
     let x = numbers.by_ref().take(batch * channels * height * width).collect();
-    let params = spec.units.iter().map(|unit| {
+    let params = spec.all_units().map(|unit| {
         let weights = unit.out_channels * unit.in_channels / unit.groups * unit.kernel[0] * unit.kernel[1];
         let weight = numbers.by_ref().take(weights).collect();
         let scales = if unit.norm == UnitNorm::Bias { 0 } else { unit.out_channels };
@@ -42,13 +42,10 @@ fn inputs(spec: &ChainSpec, [batch, channels, height, width]: [usize; 4], seed: 
         [weight, gamma, beta]
     });
     let params = params.collect();
-    let mut inputs = Inputs { x, params, shortcut: Vec::new() };
-    if spec.shortcut == Shortcut::Tensor {
-        let without = ChainSpec { shortcut: Shortcut::None, ..spec.clone() };
-        let (result, _) = reference(&without, &inputs, [batch, channels, height, width]);
-        inputs.shortcut = numbers.take(result.values.len()).collect();
-    }
-    inputs
+    let chain = ConvChain::new(spec, [batch, channels, height, width]).unwrap();
+    let shapes = chain.shortcut_shapes().into_iter();
+    let shortcuts = shapes.map(|shape| numbers.by_ref().take(shape.iter().product()).collect()).collect();
+    Inputs { x, params, shortcuts }
 }
 
 fn convolve(x: &Image, unit: &ChainUnit, weight: &[f64]) -> Image {
@@ -86,46 +83,78 @@ fn convolve(x: &Image, unit: &ChainUnit, weight: &[f64]) -> Image {
     Image { shape: [batch, rows, columns, unit.out_channels], values }
 }
 
+/// A convolution's norm, and its mean and biased variance.
+fn normalise(y: &mut Image, unit: &ChainUnit, gamma: &[f64], beta: &[f64]) -> [Vec<f64>; 2] {
+    let channels = unit.out_channels;
+    let count = (y.values.len() / channels) as f64;
+    let mut statistics = [vec![0.0; channels], vec![0.0; channels]];
+    for channel in 0..channels {
+        let of_channel = || y.values.iter().skip(channel).step_by(channels);
+        let mean = of_channel().sum::<f64>() / count;
+        let variance = of_channel().map(|v| (v - mean).powi(2)).sum::<f64>() / count;
+        statistics[0][channel] = mean;
+        statistics[1][channel] = variance;
+        let mut values = y.values.iter_mut().skip(channel).step_by(channels);
+        match unit.norm {
+            UnitNorm::Batch { epsilon } => {
+                let rstd = 1.0 / (variance + f64::from(epsilon)).sqrt();
+                values.for_each(|value| *value = (*value - mean) * rstd * gamma[channel] + beta[channel]);
+            }
+            UnitNorm::Bias => values.by_ref().for_each(|value| *value += beta[channel]),
+        }
+    }
+    statistics
+}
+
 /// The chain in f64, and every unit's mean and biased variance.
 fn reference(
     spec: &ChainSpec,
     inputs: &Inputs,
     [batch, channels, height, width]: [usize; 4],
 ) -> (Image, Vec<[Vec<f64>; 2]>) {
-    let input = Image { shape: [batch, height, width, channels], values: inputs.x.clone() };
-    let mut x = input.clone();
+    let mut x = Image { shape: [batch, height, width, channels], values: inputs.x.clone() };
+    let (mut params, mut shortcuts) = (inputs.params.iter(), inputs.shortcuts.iter());
     let mut moments = Vec::new();
-    for (index, (unit, [weight, gamma, beta])) in spec.units.iter().zip(&inputs.params).enumerate() {
-        let mut y = convolve(&x, unit, weight);
-        let channels = unit.out_channels;
-        let count = (y.values.len() / channels) as f64;
-        let mut statistics = [vec![0.0; channels], vec![0.0; channels]];
-        for channel in 0..channels {
-            let of_channel = || y.values.iter().skip(channel).step_by(channels);
-            let mean = of_channel().sum::<f64>() / count;
-            let variance = of_channel().map(|v| (v - mean).powi(2)).sum::<f64>() / count;
-            statistics[0][channel] = mean;
-            statistics[1][channel] = variance;
-            let mut values = y.values.iter_mut().skip(channel).step_by(channels);
-            match unit.norm {
-                UnitNorm::Batch { epsilon } => {
-                    let rstd = 1.0 / (variance + f64::from(epsilon)).sqrt();
-                    values.for_each(|value| *value = (*value - mean) * rstd * gamma[channel] + beta[channel]);
-                }
-                UnitNorm::Bias => values.by_ref().for_each(|value| *value += beta[channel]),
+    for block in &spec.blocks {
+        let input = x.clone();
+        let of_units: Vec<_> = params.by_ref().take(block.units.len()).collect();
+        let mut of_units = block.units.iter().zip(of_units).map(|(unit, [weight, gamma, beta])| {
+            move |x: &Image| {
+                let mut y = convolve(x, unit, weight);
+                let statistics = normalise(&mut y, unit, gamma, beta);
+                (y, statistics, unit.activation)
             }
+        });
+        let last = of_units.next_back().unwrap();
+        let activate = |image: &mut Image, activation| {
+            image
+                .values
+                .iter_mut()
+                .for_each(|value| *value = crate::reference::activate(activation, *value));
+        };
+        for unit in of_units {
+            let (y, statistics, activation) = unit(&x);
+            x = y;
+            activate(&mut x, activation);
+            moments.push(statistics);
         }
-        if index + 1 == spec.units.len() {
-            let added: &[f64] = match spec.shortcut {
-                Shortcut::None => &[],
-                Shortcut::Input => &input.values,
-                Shortcut::Tensor => &inputs.shortcut,
-            };
-            y.values.iter_mut().zip(added).for_each(|(value, x)| *value += x);
-        }
-        y.values.iter_mut().for_each(|value| *value = crate::reference::activate(unit.activation, *value));
+        let (y, statistics, activation) = last(&x);
         moments.push(statistics);
         x = y;
+        let added = match &block.shortcut {
+            Shortcut::None => Vec::new(),
+            Shortcut::Input => input.values,
+            Shortcut::Projection(unit) => {
+                let [weight, gamma, beta] = params.next().unwrap();
+                let mut y = convolve(&input, unit, weight);
+                moments.push(normalise(&mut y, unit, gamma, beta));
+                activate(&mut y, unit.activation);
+                y.values
+            }
+            Shortcut::Tensor => shortcuts.next().unwrap().clone(),
+        };
+        x.values.iter_mut().zip(added).for_each(|(value, added)| *value += added);
+        activate(&mut x, activation);
     }
     (x, moments)
 }
@@ -172,12 +201,14 @@ fn check(spec: &ChainSpec, shape: [usize; 4], level: SimdLevel, seed: u64) {
         inputs.params.iter().map(|params| params.each_ref().map(|values| single(values))).collect();
     let params: Vec<UnitParams<'_>> =
         params.iter().map(|[weight, gamma, beta]| UnitParams { weight, gamma, beta }).collect();
-    let shortcut = single(&inputs.shortcut);
-    let adds_tensor = spec.shortcut == Shortcut::Tensor;
-    let forward = chain.forward(&x, adds_tensor.then_some(&shortcut[..]), &params);
+    let shortcuts: Vec<Vec<f32>> = inputs.shortcuts.iter().map(|values| single(values)).collect();
+    let shortcuts: Vec<&[f32]> = shortcuts.iter().map(|values| &values[..]).collect();
+    let forward = chain.forward(&x, &shortcuts, &params);
     close_above(CANCELLED, &format!("{name}: result"), &forward.output, &expected.values, 2e-5);
-    for (unit, (moments, [mean, variance])) in forward.moments.iter().zip(&statistics).enumerate() {
-        if spec.units[unit].norm == UnitNorm::Bias {
+    assert_eq!(forward.moments.len(), statistics.len(), "{name}");
+    let moments = forward.moments.iter().zip(&statistics).zip(spec.all_units()).enumerate();
+    for (unit, ((moments, [mean, variance]), spec)) in moments {
+        if spec.norm == UnitNorm::Bias {
             continue;
         }
         close(&format!("{name}: mean of unit {unit}"), &moments.mean, mean, 1e-5);
@@ -206,11 +237,12 @@ fn check(spec: &ChainSpec, shape: [usize; 4], level: SimdLevel, seed: u64) {
             .collect()
     };
     let backward = chain.backward(&forward.tape, &params, &single(&direction), [true; 2]);
-    if let Some(actual) = &backward.shortcut {
-        let expected = gradient(&|inputs| &mut inputs.shortcut);
-        close_above(CANCELLED, &format!("{name}: gradient of the shortcut"), actual, &expected, 2e-4);
+    assert_eq!(backward.shortcuts.len(), shortcuts.len(), "{name}");
+    for (index, actual) in backward.shortcuts.iter().enumerate() {
+        let expected = gradient(&|inputs| &mut inputs.shortcuts[index]);
+        close_above(CANCELLED, &format!("{name}: gradient of shortcut {index}"), actual, &expected, 2e-4);
     }
-    assert_eq!(backward.shortcut.is_some(), adds_tensor, "{name}");
+    assert_eq!(backward.units.len(), params.len(), "{name}");
     close_above(
         CANCELLED,
         &format!("{name}: dx"),
@@ -231,7 +263,7 @@ fn check(spec: &ChainSpec, shape: [usize; 4], level: SimdLevel, seed: u64) {
     }
     let without = chain.backward(&forward.tape, &params, &single(&direction), [false; 2]);
     assert!(
-        without.input.is_none() && without.shortcut.is_none() && without.units == backward.units,
+        without.input.is_none() && without.shortcuts.is_empty() && without.units == backward.units,
         "{name}"
     );
 }
@@ -261,12 +293,22 @@ fn depthwise(channels: usize, kernel: usize, stride: usize, activation: Activati
 
 fn chain(units: &[ChainUnit], adds_input: bool) -> ChainSpec {
     let shortcut = if adds_input { Shortcut::Input } else { Shortcut::None };
-    ChainSpec { units: units.to_vec(), shortcut }
+    ChainSpec::block(units.to_vec(), shortcut)
 }
 
-/// A chain that adds a tensor from elsewhere.
+/// A chain that adds a tensor from outside.
 fn joined(units: &[ChainUnit]) -> ChainSpec {
-    ChainSpec { units: units.to_vec(), shortcut: Shortcut::Tensor }
+    ChainSpec::block(units.to_vec(), Shortcut::Tensor)
+}
+
+/// A chain that adds a projection of its input.
+fn projected(units: &[ChainUnit], projection: ChainUnit) -> ChainSpec {
+    ChainSpec::block(units.to_vec(), Shortcut::Projection(projection))
+}
+
+/// Chains one after another.
+fn joint(chains: &[ChainSpec]) -> ChainSpec {
+    ChainSpec { blocks: chains.iter().flat_map(|chain| chain.blocks.clone()).collect() }
 }
 
 #[test]
@@ -324,6 +366,36 @@ fn computes_what_plain_arithmetic_does_over_odd_shapes_at_each_level() {
             ]),
             [2, 6, 5, 4],
         ),
+        (projected(&[unit(5, 9, 3, Relu)], unit(5, 9, 1, None)), [2, 5, 3, 4]),
+        (
+            projected(
+                &[
+                    unit(6, 3, 1, Relu),
+                    ChainUnit { stride: [2, 2], ..unit(3, 3, 3, Silu) },
+                    unit(3, 9, 1, Relu),
+                ],
+                ChainUnit { stride: [2, 2], ..biased(unit(6, 9, 1, Silu)) },
+            ),
+            [2, 6, 5, 4],
+        ),
+        // A stage of a residual network, and one block of every kind after another.
+        (
+            joint(&[
+                projected(&[unit(3, 4, 1, Relu), unit(4, 6, 3, Relu)], unit(3, 6, 1, None)),
+                chain(&[unit(6, 4, 1, Relu), unit(4, 6, 3, Relu)], true),
+                chain(&[unit(6, 6, 3, Silu)], true),
+            ]),
+            [2, 3, 4, 3],
+        ),
+        (
+            joint(&[
+                joined(&[unit(3, 5, 3, Relu)]),
+                chain(&[biased(unit(5, 4, 1, Gelu))], false),
+                joined(&[depthwise(4, 3, 1, Silu), unit(4, 4, 1, None)]),
+                chain(&[depthwise(4, 3, 2, Relu6)], false),
+            ]),
+            [2, 3, 4, 5],
+        ),
     ];
     for (seed, (spec, shape)) in cases.iter().enumerate() {
         for level in SimdLevel::available() {
@@ -354,7 +426,7 @@ fn cuts_large_images_into_tiles_and_bands_without_a_seam() {
     let mut gradients: Option<ChainGradients> = None;
     for level in SimdLevel::available() {
         let chain = ConvChain::with_level(&spec, shape, level).unwrap();
-        let forward = chain.forward(&x, None, &params);
+        let forward = chain.forward(&x, &[], &params);
         close(&format!("{level}"), &forward.output, &expected.values, 1e-5);
         let backward = chain.backward(&forward.tape, &params, &direction, [true, false]);
         if let Some(scalar) = &gradients {
@@ -393,7 +465,7 @@ fn gives_the_same_bytes_for_any_number_of_threads() {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| {
                 let chain = ConvChain::new(&spec, shape).unwrap();
-                let forward = chain.forward(&x, None, &params);
+                let forward = chain.forward(&x, &[], &params);
                 let backward = chain.backward(&forward.tape, &params, &x, [true, false]);
                 let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
                 let units = backward.units.iter().flat_map(|unit| [&unit.weight, &unit.gamma, &unit.beta]);
@@ -422,6 +494,15 @@ fn refuses_chains_that_do_not_fit() {
         Err(KernelError::Empty { .. })
     ));
     assert!(matches!(ConvChain::new(&chain(&[], false), [1, 4, 2, 2]), Err(KernelError::Empty { .. })));
+    assert!(matches!(
+        ConvChain::new(&ChainSpec { blocks: Vec::new() }, [1, 4, 2, 2]),
+        Err(KernelError::Empty { .. })
+    ));
+    let text = error(&projected(&[pointwise], unit(4, 5, 1, Activation::None)), [1, 4, 2, 2]);
+    assert!(text.contains("5 channels of 2 x 2") && text.contains("6 channels of 2 x 2"), "{text}");
+    let second = joint(&[chain(&[pointwise, unit(6, 6, 1, Activation::None)], false), chain(&[pointwise], false)]);
+    let text = error(&second, [1, 4, 2, 2]);
+    assert!(text.contains("layer 2") && text.contains('6'), "{text}");
 }
 
 proptest! {

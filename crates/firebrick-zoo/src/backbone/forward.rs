@@ -8,7 +8,7 @@ use firebrick_autodiff::{
     layer_norm, linear, max_pool, self_attention,
 };
 use firebrick_nn::dropout::DropPath;
-use firebrick_nn::{Activation, ConvNormAct, Residual, dense};
+use firebrick_nn::{Activation, ConvNormAct, Residual, ResidualBlock, dense};
 
 use super::{AttentionLayer, Backbone, Layer};
 use crate::graph::{Conv, Op, Residue, Step, Value};
@@ -137,12 +137,12 @@ impl Backbone {
         let steps = || self.steps.iter().filter(|step| needed[step.result()]);
         let reads = |step: &Step| match step {
             Step::Node(node) => nodes[*node].inputs.clone(),
-            Step::Chain { convs, residue } => {
-                let first = nodes[convs[0]].inputs[0];
-                match residue {
-                    Residue::Value(added) => vec![first, *added],
-                    Residue::Input | Residue::None => vec![first],
-                }
+            Step::Chain(links) => {
+                let added = links.iter().filter_map(|link| match link.residue {
+                    Residue::Value(added) => Some(added),
+                    Residue::None | Residue::Input | Residue::Projection(_) => None,
+                });
+                std::iter::once(links[0].input(&self.graph)).chain(added).collect()
             }
         };
         steps().flat_map(reads).chain(wanted.iter().copied()).for_each(|value| readers[value.0] += 1);
@@ -166,22 +166,27 @@ impl Backbone {
         let mut inputs = inputs.into_iter();
         match step {
             Step::Node(node) => self.node(*node, inputs.collect()),
-            Step::Chain { convs, residue } => {
-                let blocks: Vec<&ConvNormAct> = convs
-                    .iter()
-                    .map(|&node| match self.layer_of(node) {
-                        Some(Layer::ConvNormAct(block)) => block,
-                        other => unreachable!("a chain is of ConvNormAct, not {other:?}"),
-                    })
-                    .collect();
-                let x = inputs.next().expect("a chain reads a map").into_map();
-                let residual = match residue {
-                    Residue::None => Residual::None,
-                    Residue::Input => Residual::Input,
-                    Residue::Value(_) => Residual::Tensor(inputs.next().expect("what is added").into_map()),
-                };
-                Flow::Map(ConvNormAct::forward_chain(&blocks, residual, x))
+            Step::Chain(links) => {
+                let mut next = || inputs.next().expect("a chain's input, and what is added").into_map();
+                let x = next();
+                let blocks = links.iter().map(|link| ResidualBlock {
+                    layers: link.convs.iter().map(|&node| self.conv_norm_act(node)).collect(),
+                    residual: match link.residue {
+                        Residue::None => Residual::None,
+                        Residue::Input => Residual::Input,
+                        Residue::Projection(node) => Residual::Projection(self.conv_norm_act(node)),
+                        Residue::Value(_) => Residual::Tensor(next()),
+                    },
+                });
+                Flow::Map(ConvNormAct::forward_chain(blocks.collect(), x))
             }
+        }
+    }
+
+    fn conv_norm_act(&self, node: usize) -> &ConvNormAct {
+        match self.layer_of(node) {
+            Some(Layer::ConvNormAct(layer)) => layer,
+            other => unreachable!("a chain is of ConvNormAct, not {other:?}"),
         }
     }
 

@@ -81,18 +81,22 @@ impl Backbone {
         values[self.start.0] = Some(builder.input());
         for step in self.steps.iter().filter(|step| needed[step.result()]) {
             let value = match step {
-                Step::Chain { convs, residue } => {
-                    let x = values[nodes[convs[0]].inputs[0].0]?;
-                    let added = match residue {
-                        Residue::None => None,
-                        Residue::Input => Some(x),
-                        Residue::Value(value) => Some(values[value.0]?),
-                    };
-                    let size = |node: usize| shapes[nodes[node].inputs[0].0];
-                    let stored: Vec<Stored> =
-                        convs.iter().map(|&node| self.stored(node, size(node))).collect::<Option<_>>()?;
-                    let params: Vec<ConvParams> = stored.iter().map(Stored::params).collect();
-                    chain(&mut builder, x, &params, added)
+                Step::Chain(links) => {
+                    let mut x = values[links[0].input(&self.graph).0]?;
+                    let stored = |node: usize| self.stored(node, shapes[nodes[node].inputs[0].0]);
+                    for link in links {
+                        let added = match link.residue {
+                            Residue::None => None,
+                            Residue::Input => Some(x),
+                            Residue::Projection(node) => Some(builder.conv(x, &stored(node)?.params(), None)),
+                            Residue::Value(value) => Some(values[value.0]?),
+                        };
+                        let stored = link.convs.iter().map(|&node| stored(node));
+                        let stored = stored.collect::<Option<Vec<Stored>>>()?;
+                        let params: Vec<ConvParams> = stored.iter().map(Stored::params).collect();
+                        x = chain(&mut builder, x, &params, added);
+                    }
+                    x
                 }
                 Step::Node(node) => {
                     let inputs = nodes[*node]
