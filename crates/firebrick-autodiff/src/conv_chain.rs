@@ -200,7 +200,8 @@ pub(crate) fn reference<B: Backend>(
     spec: &ChainSpec,
 ) -> (FloatTensor<B>, FloatTensor<B>) {
     let mut shortcuts = parameters.split_off(count_all(spec)).into_iter();
-    let mut unit = Reference::<B> { parameters: parameters.into_iter(), means: Vec::new(), variances: Vec::new() };
+    let mut unit =
+        Reference::<B> { parameters: parameters.into_iter(), means: Vec::new(), variances: Vec::new() };
     let mut x = x;
     for ChainBlock { units, shortcut } in &spec.blocks {
         let input = x.clone();

@@ -107,9 +107,8 @@ fn cases() -> Vec<(ChainSpec, [usize; 4])> {
         ChainSpec::block(units.to_vec(), shortcut)
     };
     let joined = |units: &[ChainUnit]| ChainSpec::block(units.to_vec(), Shortcut::Tensor);
-    let projected = |units: &[ChainUnit], projection| {
-        ChainSpec::block(units.to_vec(), Shortcut::Projection(projection))
-    };
+    let projected =
+        |units: &[ChainUnit], projection| ChainSpec::block(units.to_vec(), Shortcut::Projection(projection));
     let joint = |chains: &[ChainSpec]| ChainSpec {
         blocks: chains.iter().flat_map(|chain| chain.blocks.clone()).collect(),
     };
@@ -155,7 +154,13 @@ fn cases() -> Vec<(ChainSpec, [usize; 4])> {
             ]),
             [2, 3, 4, 5],
         ),
-        (joint(&[projected(&[grouped], unit(4, 6, 1, Activation::None)), joined(&[unit(6, 3, 1, Activation::Relu)])]), [2, 4, 3, 5]),
+        (
+            joint(&[
+                projected(&[grouped], unit(4, 6, 1, Activation::None)),
+                joined(&[unit(6, 3, 1, Activation::Relu)]),
+            ]),
+            [2, 4, 3, 5],
+        ),
     ]
 }
 

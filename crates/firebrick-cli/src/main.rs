@@ -26,6 +26,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+/// Training makes and drops tensors of megabytes in every step. The system's allocator gives such memory back at once, and every step pays
+/// for its pages again.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Train, evaluate and use classifiers of images and plain networks of tables.
 ///
 /// Results go to standard output, progress and messages to standard error. Exit codes: 0 done, 2 something in the

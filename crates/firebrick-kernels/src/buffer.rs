@@ -20,12 +20,6 @@ impl Buffer {
         Self { lines: vec![Line([0.0; 16]); len.div_ceil(16)], len }
     }
 
-    pub(crate) fn from_slice(values: &[f32]) -> Self {
-        let mut buffer = Self::zeroed(values.len());
-        buffer.copy_from_slice(values);
-        buffer
-    }
-
     /// Grows to at least `len` values; what it held is lost where it grows.
     pub(crate) fn reserve(&mut self, len: usize) {
         if self.len < len {
@@ -178,12 +172,6 @@ mod tests {
             assert_eq!(buffer.as_ptr() as usize % 64, 0);
             assert!(buffer.iter().all(|&value| value == 0.0));
         }
-    }
-
-    #[test]
-    fn keeps_what_it_was_given() {
-        let values: Vec<f32> = (0..37).map(|i| i as f32).collect();
-        assert_eq!(&*Buffer::from_slice(&values), &values[..]);
     }
 
     #[test]

@@ -42,8 +42,8 @@ mod winograd;
 
 pub use activation::Activation;
 pub use chain::{
-    BatchMoments, ChainBlock, ChainGradients, ChainOutput, ChainSpec, ChainTape, ChainUnit, ConvChain, Shortcut,
-    UnitGradients, UnitNorm, UnitParams, release_idle_memory,
+    BatchMoments, ChainBlock, ChainGradients, ChainOutput, ChainSpec, ChainTape, ChainUnit, ConvChain,
+    Shortcut, UnitGradients, UnitNorm, UnitParams, release_idle_memory,
 };
 pub use encoder::{
     AttentionParams, EmbeddingParams, EncoderBatch, EncoderConfig, EncoderInput, EncoderLayerParams,

@@ -2,6 +2,7 @@
 
 use crate::activation::Finish;
 use crate::buffer::Buffer;
+use crate::chain::Pooled;
 use crate::layout::Blocked;
 use crate::params::{ConvShape, FoldedConv};
 use crate::product::Runs;
@@ -28,7 +29,8 @@ pub(crate) struct Panel {
 #[derive(Debug)]
 pub(crate) struct PackedConv {
     panels: Vec<Panel>,
-    weights: Buffer,
+    /// From the pool: training packs anew in every step.
+    weights: Pooled,
     bias: Buffer,
     runs: Vec<Runs>,
     pub(crate) finish: Finish,
@@ -60,7 +62,7 @@ impl PackedConv {
         let planes = shape.out_channels.div_ceil(lanes);
         let mut packed = Self {
             panels: Vec::new(),
-            weights: Buffer::default(),
+            weights: Pooled::take(0),
             bias: Buffer::zeroed(planes * lanes),
             runs: Vec::new(),
             finish: Finish::of(conv.activation),
@@ -98,7 +100,7 @@ impl PackedConv {
                 }));
             }
         }
-        packed.weights = Buffer::from_slice(&weights);
+        packed.weights = Pooled::from_slice(&weights);
         packed
     }
 
@@ -133,7 +135,7 @@ impl PackedConv {
         let columns = runs.count() * lanes;
         let mut packed = Self {
             panels: Vec::new(),
-            weights: Buffer::zeroed(output_planes * lanes * columns),
+            weights: Pooled::take(output_planes * lanes * columns),
             bias: Buffer::zeroed(output_planes * lanes),
             runs: vec![runs],
             finish: Finish::NOTHING,
@@ -150,11 +152,13 @@ impl PackedConv {
         }
         tasks.into_par_iter().with_max_len(1).for_each(|(first, width, values)| {
             for (block, values) in values.chunks_mut(TOGETHER * width).enumerate() {
-                for lane in 0..width.min(outputs - first) {
+                let used = width.min(outputs - first);
+                for lane in 0..used {
                     for (column, row) in values.chunks_exact_mut(width).enumerate() {
                         row[lane] = weight(first + lane, block * TOGETHER + column);
                     }
                 }
+                values.chunks_exact_mut(width).for_each(|row| row[used..].fill(0.0));
             }
         });
         packed

@@ -289,9 +289,7 @@ impl ConvNormAct {
     /// What reaches the activation.
     fn normed(&self, x: Tensor<4>) -> Tensor<4> {
         match self.learns(&x) {
-            true => {
-                Self::chain(&[ResidualBlock { layers: vec![self], residual: Residual::None }], x, false)
-            }
+            true => Self::chain(&[ResidualBlock { layers: vec![self], residual: Residual::None }], x, false),
             false => self.norm.forward(self.conv.forward(x)),
         }
     }

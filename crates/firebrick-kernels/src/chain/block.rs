@@ -7,6 +7,7 @@ use super::moments::Parts;
 use super::norm::{Norm, NormGradient};
 use super::operand::{Arriving, Departing, Operand};
 use super::windowed::Windowed;
+use super::winograd::Winograd;
 use super::{BatchMoments, ChainBlock, ChainUnit, Shortcut, UnitGradients, UnitNorm, UnitParams, import};
 use crate::KernelError;
 use crate::activation::Finish;
@@ -31,6 +32,7 @@ pub(crate) struct Block {
 enum Unit {
     Matrix(Matrix),
     Windowed(Box<Windowed>),
+    Winograd(Winograd),
     Filter(Filter),
 }
 
@@ -283,12 +285,7 @@ impl Block {
     }
 
     /// The gradient at the last norm's result, from the one at the block's.
-    fn arrive<S: Simd>(
-        &self,
-        simd: S,
-        tape: &BlockTape,
-        gradient: ResultGradient<'_>,
-    ) -> NormGradient {
+    fn arrive<S: Simd>(&self, simd: S, tape: &BlockTape, gradient: ResultGradient<'_>) -> NormGradient {
         let last = self.output();
         let norm = &tape.norms[self.units.len() - 1];
         let result = self.operand(&tape.activations, &tape.norms, self.units.len());
@@ -465,6 +462,8 @@ impl Unit {
         }
         let unit = if conv.is_depthwise() {
             Self::Filter(Filter::new(conv, batch, before, after))
+        } else if let Some(winograd) = Winograd::new(conv, batch, before, after) {
+            Self::Winograd(winograd)
         } else if let Some(windowed) = Windowed::new(conv, batch, before, after) {
             Self::Windowed(Box::new(windowed))
         } else {
@@ -478,6 +477,7 @@ impl Unit {
         match self {
             Self::Matrix(matrix) => matrix.forward(simd, input, weight),
             Self::Windowed(windowed) => windowed.forward(simd, input, weight),
+            Self::Winograd(winograd) => winograd.forward(simd, input, weight),
             Self::Filter(filter) => filter.forward(simd, input, weight),
         }
     }
@@ -487,6 +487,7 @@ impl Unit {
         match self {
             Self::Matrix(matrix) => matrix.backward_counts(),
             Self::Windowed(windowed) => windowed.backward_counts(),
+            Self::Winograd(winograd) => winograd.backward_counts(),
             Self::Filter(filter) => filter.backward_counts(),
         }
     }
@@ -503,23 +504,17 @@ impl Unit {
         match self {
             Self::Matrix(matrix) => matrix.backward(simd, input, arriving, weight, departing),
             Self::Windowed(windowed) => windowed.backward(simd, input, arriving, weight, departing),
+            Self::Winograd(winograd) => winograd.backward(simd, input, arriving, weight, departing),
             Self::Filter(filter) => filter.backward(simd, input, arriving, weight, departing),
         }
     }
 }
 
 /// What follows a unit's convolution, and its moments.
-fn norm_of<S: Simd>(
-    _: S,
-    unit: &ChainUnit,
-    parts: &Parts,
-    params: &UnitParams<'_>,
-) -> (Norm, BatchMoments) {
+fn norm_of<S: Simd>(_: S, unit: &ChainUnit, parts: &Parts, params: &UnitParams<'_>) -> (Norm, BatchMoments) {
     let finish = Finish::of(unit.activation);
     let norm = match unit.norm {
-        UnitNorm::Batch { epsilon } => {
-            Norm::new(parts, params.gamma, params.beta, epsilon, finish, S::LANES)
-        }
+        UnitNorm::Batch { epsilon } => Norm::new(parts, params.gamma, params.beta, epsilon, finish, S::LANES),
         UnitNorm::Bias => Norm::bias(params.beta, finish, S::LANES),
     };
     let (mean, variance) = (norm.mean.clone(), norm.variance.clone());

@@ -59,6 +59,13 @@ impl Pooled {
         buffer.fill(0.0);
         buffer
     }
+
+    /// A buffer of these values.
+    pub(crate) fn from_slice(values: &[f32]) -> Self {
+        let mut buffer = Self::take(values.len());
+        buffer.copy_from_slice(values);
+        buffer
+    }
 }
 
 impl Drop for Pooled {

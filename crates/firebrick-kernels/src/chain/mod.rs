@@ -25,6 +25,7 @@ mod tests;
 mod tiles;
 mod window;
 mod windowed;
+mod winograd;
 
 pub use memory::release_idle_memory;
 
@@ -408,6 +409,6 @@ impl Work for Backward<'_> {
         units.reverse();
         shortcuts.reverse();
         let input = arriving.map(|gradient| blocks[0].exported_gradient(&gradient));
-        ChainGradients { input, shortcuts, units: units.concat() }
+        ChainGradients { input, shortcuts, units: units.into_iter().flatten().collect() }
     }
 }

@@ -76,7 +76,8 @@ impl Link {
 /// The steps of a network in order.
 pub(crate) fn steps(graph: &Graph) -> Vec<Step> {
     let readers = graph.readers();
-    let fits = |node: usize| matches!(&graph.nodes[node].op, Op::Conv(conv) if conv.norm.is_some() && chains(conv));
+    let fits =
+        |node: usize| matches!(&graph.nodes[node].op, Op::Conv(conv) if conv.norm.is_some() && chains(conv));
     // By their results; a step that has become part of another leaves a gap.
     let mut steps: Vec<Option<Step>> = vec![None; graph.nodes.len()];
     for (index, node) in graph.nodes.iter().enumerate().skip(1) {
