@@ -32,7 +32,8 @@ pub(crate) struct Block {
 enum Unit {
     Matrix(Matrix),
     Windowed(Box<Windowed>),
-    Winograd(Winograd),
+    /// One way there and another back.
+    Winograd(Box<Windowed>, Winograd),
     Filter(Filter),
 }
 
@@ -462,10 +463,11 @@ impl Unit {
         }
         let unit = if conv.is_depthwise() {
             Self::Filter(Filter::new(conv, batch, before, after))
-        } else if let Some(winograd) = Winograd::new(conv, batch, before, after) {
-            Self::Winograd(winograd)
         } else if let Some(windowed) = Windowed::new(conv, batch, before, after) {
-            Self::Windowed(Box::new(windowed))
+            match Winograd::new(conv, batch, before, after) {
+                Some(winograd) => Self::Winograd(Box::new(windowed), winograd),
+                None => Self::Windowed(Box::new(windowed)),
+            }
         } else {
             Self::Matrix(Matrix::new(conv, batch, before, after))
         };
@@ -476,8 +478,7 @@ impl Unit {
     fn forward<S: Simd>(&self, simd: S, input: Operand<'_>, weight: &[f32]) -> (Pooled, Parts) {
         match self {
             Self::Matrix(matrix) => matrix.forward(simd, input, weight),
-            Self::Windowed(windowed) => windowed.forward(simd, input, weight),
-            Self::Winograd(winograd) => winograd.forward(simd, input, weight),
+            Self::Windowed(windowed) | Self::Winograd(windowed, _) => windowed.forward(simd, input, weight),
             Self::Filter(filter) => filter.forward(simd, input, weight),
         }
     }
@@ -487,7 +488,7 @@ impl Unit {
         match self {
             Self::Matrix(matrix) => matrix.backward_counts(),
             Self::Windowed(windowed) => windowed.backward_counts(),
-            Self::Winograd(winograd) => winograd.backward_counts(),
+            Self::Winograd(_, winograd) => winograd.backward_counts(),
             Self::Filter(filter) => filter.backward_counts(),
         }
     }
@@ -504,7 +505,7 @@ impl Unit {
         match self {
             Self::Matrix(matrix) => matrix.backward(simd, input, arriving, weight, departing),
             Self::Windowed(windowed) => windowed.backward(simd, input, arriving, weight, departing),
-            Self::Winograd(winograd) => winograd.backward(simd, input, arriving, weight, departing),
+            Self::Winograd(_, winograd) => winograd.backward(simd, input, arriving, weight, departing),
             Self::Filter(filter) => filter.backward(simd, input, arriving, weight, departing),
         }
     }

@@ -411,7 +411,7 @@ mod tests {
     use crate::grad::testing::{assert_close, at_every_level, values};
     use crate::{Activation, SimdLevel};
 
-    /// A convolution in the way of `Matrix`, which has tests of its own, in both ways of this file, and in Winograd's where there is one.
+    /// A convolution in the way of `Matrix`, which has tests of its own, in both ways of this file, and back in Winograd's where there is one.
     struct Case {
         conv: ConvShape,
         batch: usize,
@@ -501,7 +501,7 @@ mod tests {
             }
             let winograd = Winograd::of_any_size(conv, batch, input, output);
             all.extend(winograd.map(|winograd| {
-                figures(winograd.forward(simd, operand, &weight), winograd.backward_counts(), &|to| {
+                figures(matrix.forward(simd, operand, &weight), winograd.backward_counts(), &|to| {
                     winograd.backward(simd, operand, arriving, &weight, Some(to))
                 })
             }));
