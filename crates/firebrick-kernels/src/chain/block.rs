@@ -487,8 +487,7 @@ impl Unit {
     fn backward_counts(&self) -> Vec<usize> {
         match self {
             Self::Matrix(matrix) => matrix.backward_counts(),
-            Self::Windowed(windowed) => windowed.backward_counts(),
-            Self::Winograd(_, winograd) => winograd.backward_counts(),
+            Self::Windowed(windowed) | Self::Winograd(windowed, _) => windowed.backward_counts(),
             Self::Filter(filter) => filter.backward_counts(),
         }
     }

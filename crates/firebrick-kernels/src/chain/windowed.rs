@@ -501,7 +501,7 @@ mod tests {
             }
             let winograd = Winograd::of_any_size(conv, batch, input, output);
             all.extend(winograd.map(|winograd| {
-                figures(matrix.forward(simd, operand, &weight), winograd.backward_counts(), &|to| {
+                figures(matrix.forward(simd, operand, &weight), vec![input.pixels(); batch], &|to| {
                     winograd.backward(simd, operand, arriving, &weight, Some(to))
                 })
             }));
@@ -543,7 +543,10 @@ mod tests {
                     for (way, figures) in all.iter().enumerate().skip(1) {
                         // Winograd's transforms cost a digit.
                         let tolerance = if way == 3 { 1e-4 } else { 2e-5 };
-                        for (index, (actual, expected)) in figures.iter().zip(&all[0]).enumerate() {
+                        // Winograd's is a way back alone: its result and moments are those that it is compared with.
+                        let first = if way == 3 { 2 } else { 0 };
+                        for (index, (actual, expected)) in figures.iter().zip(&all[0]).enumerate().skip(first)
+                        {
                             let expected: Vec<f64> = expected.iter().map(|&value| f64::from(value)).collect();
                             let what = format!(
                                 "{level}, {conv:?} of {size:?}, normed {normed}, way {way}, figure {index}"

@@ -4,8 +4,8 @@
 //! 36 matrices each; their products are the weights' gradients, and those with the transformed weights the pixels'.
 //!
 //! The way there stays as it is: through the batch's statistics, a deep network makes thousands of times as much of a rounding error in its
-//! results, and the transforms' is some ten times that of a sum. (ResNet-152 at 64 pixels: logits 3.0e-3 from PyTorch's in f64, instead of
-//! less than 2e-3, with three of its fifty convolutions in this form.) In a gradient it stays a digit of the last ones.
+//! results, and the transforms' is some ten times that of a sum. (ResNet-152 at 64 pixels, two images: logits 3.0e-3 from PyTorch's in f64, instead
+//! of less than 2e-3, with the first stage in this form.) Gradients pass through no statistics again: they lose a digit, and keep the others.
 
 use super::memory::Pooled;
 use super::operand::{Arriving, Departing, Operand};
@@ -82,12 +82,12 @@ struct Weights {
 impl Winograd {
     /// `None` where another way is likely to be faster.
     pub(crate) fn new(conv: ConvShape, batch: usize, input: Blocked, output: Blocked) -> Option<Self> {
-        let grid = [output.height.div_ceil(TILE), output.width.div_ceil(TILE)];
-        let tiles = grid[0] * grid[1];
-        let suits = conv.in_channels.min(conv.out_channels) >= LEAST_CHANNELS
-            && batch * tiles >= LEAST_TILES
-            && Self::bytes(tiles, input, output) <= MOST_BYTES;
-        if suits { Self::of_any_size(conv, batch, input, output) } else { None }
+        Self::of_any_size(conv, batch, input, output).filter(|this| {
+            let tiles = this.tiles().range.len();
+            conv.in_channels.min(conv.out_channels) >= LEAST_CHANNELS
+                && batch * tiles >= LEAST_TILES
+                && Self::bytes(tiles, input, output) <= MOST_BYTES
+        })
     }
 
     /// `None` for another kernel or stride.
@@ -249,12 +249,7 @@ impl Winograd {
         unsafe { product.run(simd) };
     }
 
-    /// Pixels behind each image's sums that [`backward`](Self::backward) makes over the input's gradient.
-    pub(crate) fn backward_counts(&self) -> Vec<usize> {
-        vec![self.input.pixels(); self.batch]
-    }
-
-    /// The weight's gradient; and the input's, where it is asked for.
+    /// The weight's gradient; and the input's, where it is asked for, with its sums by image as [`Windowed`](super::windowed::Windowed) has them.
     pub(crate) fn backward<S: Simd>(
         &self,
         simd: S,
