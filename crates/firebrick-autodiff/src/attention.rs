@@ -17,9 +17,12 @@ use std::borrow::Cow;
 /// What an attention may see, and how scores are scaled.
 #[derive(Debug, Clone, Default)]
 pub struct AttentionOptions {
-    /// `[batch or 1, heads or 1, queries or 1, keys]`: true where a key is hidden from a query, as in burn. A query from which all
-    /// are hidden gets zeros. Nothing is hidden by default.
+    /// `[batch or a divisor, heads or 1, queries or 1, keys]`: true where a key is hidden from a query, as in burn. A query from which all
+    /// are hidden gets zeros. Where there are fewer than `batch`, they begin anew behind the last one. Nothing is hidden by default.
     pub mask: Option<Tensor<4, Bool>>,
+    /// `[batch or a divisor, heads, queries, keys]`: added to the scaled scores, and learnt, e.g. a bias for relative positions. Likewise
+    /// begun anew. None by default.
+    pub bias: Option<Tensor<4>>,
     /// Hides the keys behind `i` from query `i`; with `mask`, both hide. False by default.
     pub causal: bool,
     /// What scores are multiplied with before the softmax; `1 / sqrt(width)` by default.
@@ -45,7 +48,7 @@ pub fn attention(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>, options: At
     check::not_empty("attention", &value.dims());
     check::shape("attention", "key", &key.dims(), &[batch, heads, keys, width]);
     check::shape("attention", "value", &value.dims(), &[batch, heads, keys, value_width]);
-    let bias = options.mask.as_ref().map(|mask| bias(mask, &query, [batch, heads, queries, keys]));
+    let bias = options.added_to_scores(&query, [batch, heads, queries, keys]);
     let form = options.form(width, None);
     let mut inputs = vec![query.into_dispatch(), key.into_dispatch(), value.into_dispatch()];
     inputs.extend(bias.map(Tensor::into_dispatch));
@@ -69,7 +72,7 @@ pub fn self_attention(qkv: Tensor<3>, heads: usize, options: AttentionOptions) -
         heads > 0 && features.is_multiple_of(3 * heads),
         "self_attention: {features} features are no queries, keys and values of {heads} heads"
     );
-    let bias = options.mask.as_ref().map(|mask| bias(mask, &qkv, [batch, heads, tokens, tokens]));
+    let bias = options.added_to_scores(&qkv, [batch, heads, tokens, tokens]);
     let form = options.form(features / 3 / heads, Some(heads));
     let inputs = std::iter::once(qkv.into_dispatch()).chain(bias.map(Tensor::into_dispatch)).collect();
     Tensor::from_dispatch(<Dispatch as DiffBackend>::attention(TensorList(inputs), form))
@@ -82,28 +85,54 @@ pub struct AttentionForm {
     causal: bool,
     /// The heads of a tensor that holds queries, keys and values; nothing for three tensors.
     packed: Option<usize>,
+    /// Whether what is added to the scores is learnt.
+    learnt: bool,
 }
 
 impl AttentionOptions {
     fn form(&self, width: usize, packed: Option<usize>) -> AttentionForm {
         let scale = self.scale.unwrap_or(1.0 / (width as f64).sqrt());
-        AttentionForm { scale, causal: self.causal, packed }
+        AttentionForm { scale, causal: self.causal, packed, learnt: self.bias.is_some() }
+    }
+
+    /// What is added to the scores for bias and mask; `like` tells device and type, `full` is the scores' shape.
+    fn added_to_scores<const D: usize>(&self, like: &Tensor<D>, full: [usize; 4]) -> Option<Tensor<4>> {
+        let mask = self.mask.as_ref().map(|mask| bias(mask, like, full));
+        let Some(learnt) = self.bias.clone() else { return mask };
+        let dims = learnt.dims();
+        assert!(
+            dims[0] > 0 && full[0].is_multiple_of(dims[0]) && dims[1..] == full[1..],
+            "attention: the bias has the shape {dims:?}, not {full:?} or a divisor in the first place"
+        );
+        let Some(mask) = mask else { return Some(learnt) };
+        let [of_learnt, of_mask] = [dims[0], mask.dims()[0]];
+        let most = of_learnt.max(of_mask);
+        // Each as often as makes them one length.
+        let again = |tensor: Tensor<4>, rows: usize| {
+            if rows == 1 { tensor } else { tensor.repeat_dim(0, most / rows) }
+        };
+        assert!(
+            most.is_multiple_of(of_learnt) && most.is_multiple_of(of_mask),
+            "attention: a bias for {of_learnt} sequences and a mask for {of_mask}"
+        );
+        Some(again(learnt, of_learnt) + again(mask, of_mask))
     }
 }
 
 /// What is added to the scores for a mask; `like` tells device and type, `full` is the scores' shape.
 fn bias<const D: usize>(mask: &Tensor<4, Bool>, like: &Tensor<D>, full: [usize; 4]) -> Tensor<4> {
     let dims = mask.dims();
-    let fits = dims.iter().zip(full).take(3).all(|(&dim, full)| dim == 1 || dim == full);
+    let fits = dims[0] > 0 && full[0].is_multiple_of(dims[0]);
+    let fits = fits && [1, 2].into_iter().all(|axis| dims[axis] == 1 || dims[axis] == full[axis]);
     assert!(
         fits && dims[3] == full[3],
-        "attention: the mask has the shape {dims:?}, not {full:?} or 1 in the first three places"
+        "attention: the mask has the shape {dims:?}, not {full:?}, 1 in the second and third place or a divisor in the first"
     );
     Tensor::zeros(dims, (&like.device(), like.dtype())).mask_fill(mask.clone(), MASKED)
 }
 
 fn reference<B: Backend>(tensors: Vec<FloatTensor<B>>, form: AttentionForm) -> FloatTensor<B> {
-    let AttentionForm { scale, causal, packed } = form;
+    let AttentionForm { scale, causal, packed, .. } = form;
     let Some(heads) = packed else { return reference_of::<B>(tensors, scale, causal) };
     let mut tensors = tensors.into_iter();
     let qkv = tensors.next().expect("queries, keys and values");
@@ -130,7 +159,15 @@ fn reference_of<B: Backend>(tensors: Vec<FloatTensor<B>>, scale: f64, causal: bo
     let scores = B::float_matmul(query, B::float_swap_dims(key, 2, 3));
     let mut scores = B::float_mul_scalar(scores, scale.into());
     if let Some(bias) = tensors.next() {
-        scores = B::float_add(scores, bias);
+        let (full, dims) = (scores.shape(), bias.shape());
+        let period = dims[0];
+        let apart =
+            |shape: &Shape, rows: usize| Shape::from([shape[0] / rows, rows, shape[1], shape[2], shape[3]]);
+        let sum = B::float_add(
+            B::float_reshape(scores, apart(&full, period)),
+            B::float_reshape(bias, apart(&dims, period)),
+        );
+        scores = B::float_reshape(sum, full);
     }
     if causal {
         let hidden = (0..queries * keys).map(|at| if at % keys > at / keys { MASKED } else { 0.0 });
@@ -177,10 +214,10 @@ impl<'a> Read<'a> {
     }
 
     /// As what is added to scores: axes of length 1 are shared.
-    fn bias(&self) -> ScoreBias<'_> {
+    fn bias(&self, learnt: bool) -> ScoreBias<'_> {
         let strides = self.tokens().strides;
         let strides = std::array::from_fn(|axis| if self.dims[axis] == 1 { 0 } else { strides[axis] });
-        ScoreBias { values: &self.values, strides }
+        ScoreBias { values: &self.values, strides, period: self.dims[0], learnt }
     }
 }
 
@@ -199,7 +236,7 @@ enum Form<'a> {
 
 impl<'a> Operands<'a> {
     fn new(hosts: &'a [Host<'_>], form: AttentionForm) -> Self {
-        let AttentionForm { scale, causal, packed } = form;
+        let AttentionForm { scale, causal, packed, .. } = form;
         let scale = scale as f32;
         let Some(heads) = packed else {
             let read = [0, 1, 2].map(|index: usize| Read::new(&hosts[index]));
@@ -227,7 +264,7 @@ impl<'a> Operands<'a> {
             Form::Apart(read) => read.each_ref().map(Read::tokens),
             Form::Packed(qkv) => grad::packed_tokens(qkv, &self.shape),
         };
-        let bias = self.bias.as_ref().map(Read::bias);
+        let bias = self.bias.as_ref().map(|bias| bias.bias(false));
         grad::attention(SimdLevel::in_use(), self.shape, query, key, value, bias, self.order())
     }
 }
@@ -273,8 +310,9 @@ impl<B: Kernels> AttentionStep<B> {
         let hosts = hosts::<B>(&self.tensors)?;
         let operands = Operands::new(&hosts, self.form);
         let (grad, output) = (B::host(grad)?, B::host(&self.output)?);
-        let (shape, bias) = (operands.shape, operands.bias.as_ref().map(Read::bias));
-        let mut gradients: InputGradients<B> = match &operands.tokens {
+        let learnt = self.form.learnt && wanted.last() == Some(&true);
+        let (shape, bias) = (operands.shape, operands.bias.as_ref().map(|bias| bias.bias(learnt)));
+        let (mut gradients, of_bias): (InputGradients<B>, _) = match &operands.tokens {
             Form::Apart(read) => {
                 let [query, key, value] = read.each_ref().map(Read::tokens);
                 let (grad, output) = (Read::new(&grad), Read::new(&output));
@@ -291,25 +329,28 @@ impl<B: Kernels> AttentionStep<B> {
                     forward,
                     orders,
                 );
+                let of_bias = back.bias;
                 let each =
                     [(back.query, orders[0]), (back.key, orders[1]), (back.value, orders[1])].into_iter();
-                each.zip(read)
-                    .zip(wanted)
-                    .map(|(((values, order), read), wanted)| {
-                        wanted.then(|| B::from_host(values, &read.dims, &axes(order), &device))
-                    })
-                    .collect()
+                let gradients = each.zip(read).zip(wanted).map(|(((values, order), read), wanted)| {
+                    wanted.then(|| B::from_host(values, &read.dims, &axes(order), &device))
+                });
+                (gradients.collect(), of_bias)
             }
             Form::Packed(qkv) => {
                 let (grad, output) = (grad.row_major(), output.row_major());
                 let strides = RowOrder::TokensFirst.strides(shape.heads, shape.queries, shape.value_width);
                 let [grad, output] = [&grad, &output].map(|values| Tokens { values, strides });
                 let forward = grad::AttentionResult { output, logsumexp };
-                let back = grad::packed_attention_backward(level, shape, grad, qkv, bias, forward);
-                vec![wanted[0].then(|| B::from_host(back, hosts[0].shape(), &[0, 1, 2], &device))]
+                let (back, of_bias) = grad::packed_attention_backward(level, shape, grad, qkv, bias, forward);
+                (vec![wanted[0].then(|| B::from_host(back, hosts[0].shape(), &[0, 1, 2], &device))], of_bias)
             }
         };
-        // The mask is no parameter: the function on tensors makes it.
+        if let Some(values) = of_bias {
+            let dims = operands.bias.as_ref().map(|bias| bias.dims)?;
+            gradients.push(Some(B::from_host(values, &dims, &[0, 1, 2, 3], &device)));
+        }
+        // A mask alone is no parameter: the function on tensors makes it.
         gradients.resize_with(wanted.len(), || None);
         Some(gradients)
     }

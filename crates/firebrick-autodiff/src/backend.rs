@@ -2,6 +2,7 @@
 // burn's ndarray backend is deprecated upstream; it is first class here.
 #![allow(deprecated)]
 
+use crate::arrange::{self, Arrangement};
 use crate::attention::AttentionForm;
 use crate::custom::{self, Rule};
 use crate::host::HostBackend;
@@ -137,6 +138,11 @@ pub trait DiffBackend: Kernels {
         attention::run::<Self>(inputs.0, form)
     }
 
+    /// See [`arrange`](crate::arrange()).
+    fn arrange(x: FloatTensor<Self>, arrangement: Arrangement) -> FloatTensor<Self> {
+        arrange::run::<Self>(x, &arrangement)
+    }
+
     /// See [`max_pool`](crate::max_pool) and its neighbours.
     fn pool(x: FloatTensor<Self>, pooling: Pooling) -> FloatTensor<Self> {
         pool::run::<Self>(x, pooling)
@@ -205,6 +211,10 @@ impl<B: Kernels, C: CheckpointStrategy> DiffBackend for Autodiff<B, C> {
 
     fn attention(inputs: TensorList<Self>, form: AttentionForm) -> FloatTensor<Self> {
         attention::record::<B, C>(inputs.0, form)
+    }
+
+    fn arrange(x: FloatTensor<Self>, arrangement: Arrangement) -> FloatTensor<Self> {
+        arrange::record::<B, C>(x, arrangement)
     }
 
     fn pool(x: FloatTensor<Self>, pooling: Pooling) -> FloatTensor<Self> {

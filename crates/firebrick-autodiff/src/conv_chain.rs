@@ -93,8 +93,12 @@ pub fn conv_chain(
             Shortcut::Input => input,
             Shortcut::Projection(unit) => convolve(input, unit),
             Shortcut::Tensor => of_blocks.next().expect("their number was compared").dims(),
+            Shortcut::Append => [input[0], shape[1], input[2], input[3]],
         };
         check::shape("conv_chain", "shortcut", &added, &shape);
+        if block.shortcut == Shortcut::Append {
+            shape[1] += input[1];
+        }
     }
     tensors.extend(shortcuts.into_iter().map(Tensor::into_dispatch));
     let (output, moments) =
@@ -211,15 +215,18 @@ pub(crate) fn reference<B: Backend>(
         }
         x = unit.normed(x, &units[last]);
         x = match shortcut {
-            Shortcut::None => x,
-            Shortcut::Input => B::float_add(x, input),
+            Shortcut::None | Shortcut::Append => x,
+            Shortcut::Input => B::float_add(x, input.clone()),
             Shortcut::Projection(projection) => {
-                let added = activate::<B>(unit.normed(input, projection), projection.activation);
+                let added = activate::<B>(unit.normed(input.clone(), projection), projection.activation);
                 B::float_add(x, added)
             }
             Shortcut::Tensor => B::float_add(x, shortcuts.next().expect("a shortcut a block that adds one")),
         };
         x = activate::<B>(x, units[last].activation);
+        if *shortcut == Shortcut::Append {
+            x = B::float_cat(vec![input, x], 1);
+        }
     }
     let moments = B::float_cat(vec![B::float_cat(unit.means, 1), B::float_cat(unit.variances, 1)], 0);
     (x, B::float_detach(moments))

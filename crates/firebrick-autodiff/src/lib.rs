@@ -9,6 +9,7 @@
 //! - [`linear`]: a linear layer with its activation
 //! - [`layer_norm`]: layer normalisation over the last axis
 //! - [`attention`] and [`self_attention`]: scaled dot-product attention, with masks
+//! - [`arrange`]: rows in another order, such as windows of an image
 //! - [`softmax`]; [`cross_entropy`] and [`soft_cross_entropy`] of logits
 //! - [`max_pool`], [`average_pool`], [`adaptive_average_pool`], [`global_average_pool`]
 //! - [`adam_update`], [`sgd_update`]: the optimizers' rules, in place where they can
@@ -53,6 +54,7 @@
 )]
 
 mod activate;
+mod arrange;
 mod attention;
 mod backend;
 mod check;
@@ -72,6 +74,7 @@ mod softmax;
 mod tensors;
 mod update;
 
+pub use arrange::{Arrangement, arrange};
 pub use attention::{AttentionOptions, attention, self_attention};
 pub use check_gradient::{GradientCheck, GradientError, check_gradient};
 pub use checkpoint::checkpoint;

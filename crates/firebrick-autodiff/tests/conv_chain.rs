@@ -114,12 +114,23 @@ fn cases() -> Vec<(ChainSpec, [usize; 4])> {
     };
     let biased = |unit| ChainUnit { norm: UnitNorm::Bias, ..unit };
     let strided = ChainUnit { stride: [2, 2], padding: [[0, 1], [0, 1]], ..unit(3, 8, 3, Activation::Silu) };
-    // Neither dense nor depthwise: burn's operations on every backend.
     let grouped = ChainUnit { groups: 2, ..unit(4, 6, 3, Activation::Relu) };
+    // Groups with wide padding: burn's operations on every backend.
+    let padded = ChainUnit { padding: [[3, 0], [1, 1]], ..grouped };
+    let appended = |units: &[ChainUnit]| ChainSpec::block(units.to_vec(), Shortcut::Append);
     vec![
         (chain(&[unit(3, 5, 1, Activation::None)], false), [2, 3, 4, 3]),
         (chain(&[strided], false), [2, 3, 6, 5]),
         (chain(&[grouped], false), [2, 4, 3, 5]),
+        (chain(&[padded], false), [2, 4, 3, 5]),
+        (appended(&[unit(3, 4, 3, Activation::Relu)]), [2, 3, 4, 3]),
+        (
+            joint(&[
+                appended(&[padded, unit(6, 2, 1, Activation::None)]),
+                appended(&[unit(6, 5, 1, Activation::Relu)]),
+            ]),
+            [2, 4, 2, 5],
+        ),
         (
             chain(
                 &[unit(4, 12, 1, Activation::Relu6), depthwise(12, 1), unit(12, 4, 1, Activation::None)],

@@ -39,6 +39,37 @@ impl Blocked {
         self.planes() * self.plane()
     }
 
+    /// Copies all channels of an image of this layout to those of another of its size, from channel `first` on.
+    pub(crate) fn append_to(&self, blocked: &[f32], first: usize, to: &mut [f32]) {
+        let (lanes, plane) = (self.lanes, self.plane());
+        if first.is_multiple_of(lanes) {
+            to[first / lanes * plane..][..self.len()].copy_from_slice(&blocked[..self.len()]);
+            return;
+        }
+        for channel in 0..self.channels {
+            let from = blocked[channel / lanes * plane + channel % lanes..].iter().step_by(lanes);
+            let to = &mut to[(first + channel) / lanes * plane + (first + channel) % lanes..];
+            to.iter_mut().step_by(lanes).zip(from).take(self.pixels()).for_each(|(to, from)| *to = *from);
+        }
+    }
+
+    /// Copies the channels of another image of the same size from channel `first` on, as many as this layout has, and fills the last
+    /// block up with zeros.
+    pub(crate) fn take_from(&self, from: &[f32], first: usize, blocked: &mut [f32]) {
+        let (lanes, plane) = (self.lanes, self.plane());
+        if first.is_multiple_of(lanes) && self.channels.is_multiple_of(lanes) {
+            blocked[..self.len()].copy_from_slice(&from[first / lanes * plane..][..self.len()]);
+            return;
+        }
+        blocked[..self.len()].fill(0.0);
+        for channel in 0..self.channels {
+            let from = from[(first + channel) / lanes * plane + (first + channel) % lanes..].iter();
+            let to = &mut blocked[channel / lanes * plane + channel % lanes..];
+            let pairs = to.iter_mut().step_by(lanes).zip(from.step_by(lanes));
+            pairs.take(self.pixels()).for_each(|(to, from)| *to = *from);
+        }
+    }
+
     /// Reads an image `[height, width, channels]` into the blocked layout.
     pub(crate) fn import(&self, nhwc: &[f32], blocked: &mut [f32]) {
         for (plane, block) in blocked[..self.len()].chunks_exact_mut(self.plane()).enumerate() {
@@ -96,6 +127,33 @@ fn copy<const N: usize>(from: &[f32], to: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn appends_channels_and_takes_them_back() {
+        for (first, channels, lanes) in [(4, 8, 4), (3, 5, 4), (16, 7, 8), (1, 1, 2), (8, 4, 8)] {
+            let image = |channels| Blocked { channels, height: 2, width: 3, lanes };
+            let imported = |layout: &Blocked, from: f32| {
+                let nhwc: Vec<f32> = (0..layout.channels * 6).map(|i| i as f32 + from).collect();
+                let mut blocked = vec![f32::NAN; layout.len()];
+                layout.import(&nhwc, &mut blocked);
+                blocked
+            };
+            let (before, after, both) = (image(first), image(channels), image(first + channels));
+            let (a, b) = (imported(&before, 1.0), imported(&after, 100.0));
+            let mut joined = vec![0.0; both.len()];
+            before.append_to(&a, 0, &mut joined);
+            after.append_to(&b, first, &mut joined);
+            let mut nhwc = vec![0.0; 6 * both.channels];
+            both.export(&joined, &mut nhwc);
+            let pixel: Vec<f32> =
+                (0..first).map(|c| c as f32 + 1.0).chain((0..channels).map(|c| c as f32 + 100.0)).collect();
+            assert_eq!(nhwc[..both.channels], pixel);
+            let (mut c, mut d) = (vec![f32::NAN; a.len()], vec![f32::NAN; b.len()]);
+            before.take_from(&joined, 0, &mut c);
+            after.take_from(&joined, first, &mut d);
+            assert_eq!((a, b), (c, d));
+        }
+    }
 
     #[test]
     fn exports_what_was_imported() {

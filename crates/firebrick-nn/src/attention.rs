@@ -148,7 +148,7 @@ impl MultiHeadAttention {
                 query,
                 key,
                 value,
-                AttentionOptions { mask: mask.keys(), causal: mask.causal, scale: None },
+                AttentionOptions { mask: mask.keys(), causal: mask.causal, ..Default::default() },
             )
         };
         let [batch, heads, queries, head] = context.dims();

@@ -4,11 +4,8 @@ use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, PaddingConfig2d};
 use burn::tensor::{Device, Tensor};
-use firebrick_autodiff::{
-    ChainBlock, ChainMoments, ChainParameters, ChainSpec, ChainUnit, Shortcut, UnitNorm, conv_chain,
-};
 
-use crate::{Activation, Initializer, LayerSummary};
+use crate::{Activation, ChainLayer, Initializer, LayerSummary};
 
 /// Pixels of zeros around the input of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,163 +200,10 @@ pub struct ConvNormAct {
     pub padding: Padding,
 }
 
-/// [`ConvNormAct`]s one after another, and what is added before the last one's activation.
-#[derive(Clone, Debug)]
-pub struct ResidualBlock<'a> {
-    /// At least one.
-    pub layers: Vec<&'a ConvNormAct>,
-    /// Of the result's shape.
-    pub residual: Residual<'a>,
-}
-
-/// What a [`ResidualBlock`] adds.
-#[derive(Clone, Debug)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "it lives for one call; how large a tensor's handle is depends on the backends"
-)]
-pub enum Residual<'a> {
-    /// Nothing.
-    None,
-    /// The block's input.
-    Input,
-    /// The block's input through another layer.
-    Projection(&'a ConvNormAct),
-    /// A tensor from elsewhere.
-    Tensor(Tensor<4>),
-}
-
-impl ResidualBlock<'_> {
-    /// All layers, the residual's behind the others.
-    fn all_layers(&self) -> impl Iterator<Item = &ConvNormAct> {
-        let projection = match self.residual {
-            Residual::Projection(layer) => Some(layer),
-            _ => None,
-        };
-        self.layers.iter().copied().chain(projection)
-    }
-
-    fn forward(self, x: Tensor<4>) -> Tensor<4> {
-        let added = match self.residual {
-            Residual::None => None,
-            Residual::Input => Some(x.clone()),
-            Residual::Projection(layer) => Some(layer.forward(x.clone())),
-            Residual::Tensor(added) => Some(added),
-        };
-        let (last, before) = self.layers.split_last().expect("a block has at least one layer");
-        let y = last.normed(before.iter().fold(x, |x, layer| layer.forward(x)));
-        last.activation.forward(match added {
-            Some(added) => y + added,
-            None => y,
-        })
-    }
-}
-
 impl ConvNormAct {
     /// `[batch, in, height, width]` to `[batch, out, h, w]`, with half of the kernel as padding `ceil(height / stride)` and likewise.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        if self.learns(&x) && self.activation.fused().is_some() {
-            return Self::chain(&[ResidualBlock { layers: vec![self], residual: Residual::None }], x, true);
-        }
-        self.activation.forward(self.normed(x))
-    }
-
-    /// Runs blocks one after another.
-    ///
-    /// The same as calling each layer, but for memory and time: in training, all blocks are one operation, which keeps nothing
-    /// within them but the convolutions' results. The running statistics take in the batch's mean and, as PyTorch's, its
-    /// unbiased variance.
-    ///
-    /// # Panics
-    ///
-    /// If there is a block without layers, or shapes do not fit.
-    pub fn forward_chain(blocks: Vec<ResidualBlock<'_>>, x: Tensor<4>) -> Tensor<4> {
-        let one = |layer: &Self| layer.learns(&x) && layer.activation.fused().is_some();
-        if !blocks.is_empty() && blocks.iter().flat_map(ResidualBlock::all_layers).all(one) {
-            return Self::chain(&blocks, x, true);
-        }
-        blocks.into_iter().fold(x, |x, block| block.forward(x))
-    }
-
-    /// Whether the norm takes the batch's statistics.
-    fn learns(&self, x: &Tensor<4>) -> bool {
-        x.device().is_autodiff() && self.norm.training.is_enabled()
-    }
-
-    /// What reaches the activation.
-    fn normed(&self, x: Tensor<4>) -> Tensor<4> {
-        match self.learns(&x) {
-            true => Self::chain(&[ResidualBlock { layers: vec![self], residual: Residual::None }], x, false),
-            false => self.norm.forward(self.conv.forward(x)),
-        }
-    }
-
-    /// Blocks as one operation; activations are left out unless `activated`.
-    fn chain(blocks: &[ResidualBlock<'_>], x: Tensor<4>, activated: bool) -> Tensor<4> {
-        let [_, _, height, width] = x.dims();
-        let mut size = [height, width];
-        let mut shortcuts = Vec::new();
-        let specs = blocks.iter().map(|block| {
-            let mut of_input = size;
-            let units = block.layers.iter().map(|layer| layer.unit(&mut size, activated)).collect();
-            let shortcut = match &block.residual {
-                Residual::None => Shortcut::None,
-                Residual::Input => Shortcut::Input,
-                Residual::Projection(layer) => Shortcut::Projection(layer.unit(&mut of_input, activated)),
-                Residual::Tensor(added) => {
-                    shortcuts.push(added.clone());
-                    Shortcut::Tensor
-                }
-            };
-            ChainBlock { units, shortcut }
-        });
-        let spec = ChainSpec { blocks: specs.collect() };
-        let layers = || blocks.iter().flat_map(ResidualBlock::all_layers);
-        let parameters = layers().map(|layer| ChainParameters {
-            weight: layer.conv.weight.val(),
-            gamma: Some(layer.norm.gamma.val()),
-            beta: layer.norm.beta.val(),
-        });
-        let (y, moments) = conv_chain(x, shortcuts, parameters.collect(), &spec);
-        for (layer, moments) in layers().zip(moments) {
-            layer.observe(moments);
-        }
-        y
-    }
-
-    /// This block for an input of `size`, which becomes the result's.
-    fn unit(&self, size: &mut [usize; 2], activated: bool) -> ChainUnit {
-        let [out_channels, group_in, height, width] = self.conv.weight.dims();
-        let (kernel, stride) = ([height, width], self.conv.stride);
-        let padding = self.padding.resolve(*size, kernel, stride);
-        if let Some(output) = self.padding.output(*size, kernel, stride) {
-            *size = output;
-        }
-        ChainUnit {
-            in_channels: group_in * self.conv.groups,
-            out_channels,
-            kernel,
-            stride,
-            padding,
-            groups: self.conv.groups,
-            activation: self.activation.fused().filter(|_| activated).unwrap_or_default(),
-            norm: UnitNorm::Batch { epsilon: self.norm.epsilon as f32 },
-        }
-    }
-
-    /// Moves the running statistics towards the batch's.
-    fn observe(&self, ChainMoments { mean, variance, count }: ChainMoments) {
-        // The chain computes without the bias, which the norm would take away: what is left of it is a shift of the mean.
-        let mean = match &self.conv.bias {
-            Some(bias) => mean + bias.val().detach(),
-            None => mean,
-        };
-        let BatchNorm { running_mean, running_var, momentum, .. } = &self.norm;
-        let unbiased = count as f64 / (count.max(2) - 1) as f64;
-        for (running, newest) in [(running_mean, mean), (running_var, variance * unbiased)] {
-            let before = running.value_sync().to_device(&newest.device());
-            running.update((before * (1.0 - momentum) + newest * *momentum).detach());
-        }
+        ChainLayer::ConvNormAct(self).forward(x)
     }
 
     /// Adds this block's row to `rows` and returns its output shape for an input `[channels, height, width]`.
@@ -444,28 +288,5 @@ mod tests {
         let x = x.inner();
         let scale = plain.forward(x.clone()).max().into_scalar::<f32>();
         assert!(difference(plain.forward(x.clone()), biased.forward(x)) < 1e-5 * scale);
-    }
-
-    #[test]
-    fn an_activation_without_a_kernel_trains_as_one_with() {
-        #[allow(deprecated)]
-        let device = Device::ndarray().autodiff();
-        let block = |activation, channels| {
-            ConvNormActConfig::new(channels, 4, 3).with_activation(activation).init(7, &device)
-        };
-        let x = || Tensor::<4>::random([2, 4, 5, 5], burn::tensor::Distribution::Default, &device);
-        device.seed(1);
-        let x = x();
-        let plain = [block(Activation::None, 4), block(Activation::None, 4)];
-        let mish = [block(Activation::Mish, 4), block(Activation::Mish, 4)];
-        let apply = |y| Activation::Mish.forward(y);
-        let expected = apply(plain[1].forward(apply(plain[0].forward(x.clone()))) + x.clone());
-        let both = ResidualBlock { layers: mish.iter().collect(), residual: Residual::Input };
-        let actual = ConvNormAct::forward_chain(vec![both], x);
-        actual
-            .into_data()
-            .assert_approx_eq::<f32>(&expected.into_data(), burn::tensor::Tolerance::absolute(1e-5));
-        let [a, b] = [&plain[1], &mish[1]].map(|block| block.norm.running_mean.value_sync().into_data());
-        a.assert_approx_eq::<f32>(&b, burn::tensor::Tolerance::absolute(1e-6));
     }
 }

@@ -16,7 +16,7 @@ pub(crate) fn attend(
 ) -> Tensor<4> {
     let trains = dropout.training.is_enabled() && query.device().is_autodiff();
     if !trains || dropout.prob == 0.0 {
-        return attention(query, key, value, AttentionOptions { mask: hidden, causal, scale: None });
+        return attention(query, key, value, AttentionOptions { mask: hidden, causal, ..Default::default() });
     }
     let [batch, heads, queries, width] = query.dims();
     let keys = key.dims()[2];

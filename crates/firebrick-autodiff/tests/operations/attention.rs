@@ -31,7 +31,7 @@ fn agrees_with_masks_of_every_shape() {
                 |t| {
                     let query = t[0].clone().reshape([b, h, q, w]);
                     let mask = dims.map(|dims| mask(dims, &query.device()));
-                    let options = AttentionOptions { mask, causal, scale: None };
+                    let options = AttentionOptions { mask, causal, ..Default::default() };
                     let (key, value) =
                         (t[1].clone().reshape([b, h, k, w]), t[2].clone().reshape([b, h, k, v]));
                     attention(query, key, value, options).flatten(0, 3)
@@ -62,10 +62,50 @@ fn agrees_for_packed_queries_keys_and_values() {
             agrees(&what, 2e-5, &inputs, |t| {
                 let qkv = t[0].clone().reshape([batch, tokens, 3 * heads * width]);
                 let mask = dims.map(|dims| mask(dims, &qkv.device()));
-                self_attention(qkv, heads, AttentionOptions { mask, causal, scale: None }).flatten(0, 2)
+                self_attention(qkv, heads, AttentionOptions { mask, causal, ..Default::default() })
+                    .flatten(0, 2)
             });
         }
     }
+}
+
+#[test]
+fn agrees_for_biases_that_begin_anew() {
+    let (batch, tokens, heads, width) = (6, 5, 2, 4);
+    for (rows, masked) in [(1, None), (2, None), (6, Some(1)), (3, Some(3)), (1, Some(2))] {
+        let scores = rows * heads * tokens * tokens;
+        let inputs = [values(batch * tokens * 3 * heads * width, 1), values(scores, 2)];
+        let what = format!("a bias for {rows} of {batch} sequences, a mask for {masked:?}");
+        agrees(&what, 2e-5, &inputs, |t| {
+            let qkv = t[0].clone().reshape([batch, tokens, 3 * heads * width]);
+            let bias = Some(t[1].clone().reshape([rows, heads, tokens, tokens]));
+            let mask = masked.map(|rows| mask([rows, 1, tokens, tokens], &qkv.device()));
+            let options = AttentionOptions { mask, bias, ..Default::default() };
+            self_attention(qkv, heads, options).flatten(0, 2)
+        });
+        let inputs = [
+            values(batch * heads * 3 * width, 1),
+            values(batch * heads * tokens * width, 2),
+            values(batch * heads * tokens * 6, 3),
+            values(rows * heads * 3 * tokens, 4),
+        ];
+        agrees(&what, 2e-5, &inputs, |t| {
+            let bias = Some(t[3].clone().reshape([rows, heads, 3, tokens]));
+            let mask = masked.map(|rows| mask([rows, 1, 3, tokens], &t[0].device()));
+            let of = |index: usize, tokens, width| t[index].clone().reshape([batch, heads, tokens, width]);
+            let options = AttentionOptions { mask, bias, ..Default::default() };
+            attention(of(0, 3, width), of(1, tokens, width), of(2, tokens, 6), options).flatten(0, 3)
+        });
+    }
+}
+
+#[test]
+#[should_panic(expected = "attention: the bias has the shape [4, 2, 5, 5], not [6, 2, 5, 5]")]
+fn refuses_a_bias_of_no_divisor_of_the_batch() {
+    let device = Device::ndarray();
+    let bias = Some(Tensor::zeros([4, 2, 5, 5], &device));
+    let options = AttentionOptions { bias, ..Default::default() };
+    self_attention(Tensor::ones([6, 5, 24], &device), 2, options);
 }
 
 #[test]
@@ -103,6 +143,10 @@ fn its_gradient_is_that_of_differences() {
         let query = inputs.tensor(0);
         let mask = Some(mask([1, 1, 3, 5], &query.device()));
         attention(query, inputs.tensor(1), inputs.tensor(2), AttentionOptions { mask, ..Default::default() })
+    });
+    check(&[("qkv", &[4, 3, 12]), ("bias", &[2, 2, 3, 3])], |inputs| {
+        let options = AttentionOptions { bias: Some(inputs.tensor(1)), ..Default::default() };
+        self_attention(inputs.tensor(0), 2, options)
     });
     check(&inputs, |inputs| {
         let options = AttentionOptions { causal: true, ..Default::default() };

@@ -4,6 +4,7 @@
 #[path = "../agreement/mod.rs"]
 mod agreement;
 
+mod arrange;
 mod attention;
 mod cross_entropy;
 mod layer_norm;

@@ -95,6 +95,7 @@ impl Block {
         let last = layouts[units.len()];
         let (added, projection) = match &spec.shortcut {
             Shortcut::None | Shortcut::Tensor => (last, None),
+            Shortcut::Append => (Blocked { channels: last.channels, ..input }, None),
             Shortcut::Input => (input, None),
             Shortcut::Projection(unit) => {
                 let (unit, after) = Unit::new(unit, layer + units.len(), batch, input)?;
@@ -116,7 +117,21 @@ impl Block {
     }
 
     pub(crate) fn output(&self) -> Blocked {
+        let last = self.last();
+        if self.appends() {
+            Blocked { channels: self.input().channels + last.channels, ..last }
+        } else {
+            last
+        }
+    }
+
+    /// The last unit's result's layout.
+    fn last(&self) -> Blocked {
         self.layouts[self.units.len()]
+    }
+
+    fn appends(&self) -> bool {
+        self.spec.shortcut == Shortcut::Append
     }
 
     pub(crate) fn adds_tensor(&self) -> bool {
@@ -127,9 +142,9 @@ impl Block {
     pub(crate) fn made(&self, tape: &BlockTape) -> bool {
         let lengths = tape.activations.iter().map(|values| values.len());
         let added = match (&self.spec.shortcut, &tape.added) {
-            (Shortcut::None, Added::Nothing) | (Shortcut::Input, Added::Input) => true,
+            (Shortcut::None | Shortcut::Append, Added::Nothing) | (Shortcut::Input, Added::Input) => true,
             (Shortcut::Projection(_), Added::Projection(values, _))
-            | (Shortcut::Tensor, Added::Tensor(values)) => values.len() == self.batch * self.output().len(),
+            | (Shortcut::Tensor, Added::Tensor(values)) => values.len() == self.batch * self.last().len(),
             _ => false,
         };
         added && lengths.eq(self.layouts.iter().map(|layout| self.batch * layout.len()))
@@ -165,7 +180,7 @@ impl Block {
             (Shortcut::Input, _) => Added::Input,
             (Shortcut::Tensor, _) => {
                 let values = shortcut.expect("the chain has checked that it is there");
-                Added::Tensor(import(self.batch, &self.output(), values))
+                Added::Tensor(import(self.batch, &self.last(), values))
             }
             _ => Added::Nothing,
         };
@@ -174,7 +189,26 @@ impl Block {
 
     /// The block's result: `[batch, blocked image]`.
     pub(crate) fn result<S: Simd>(&self, simd: S, tape: &BlockTape) -> Pooled {
-        let last = self.output();
+        let own = self.own_result(simd, tape);
+        if !self.appends() {
+            return own;
+        }
+        let (input, last, output) = (self.input(), self.last(), self.output());
+        let mut result = Pooled::take(self.batch * output.len());
+        let parts = tape.activations[0].par_chunks_exact(input.len()).zip(own.par_chunks_exact(last.len()));
+        let results = result.par_chunks_exact_mut(output.len()).zip(parts);
+        results.with_max_len(1).for_each(|(result, (before, own))| {
+            // The channels that fill the last block up are nobody's.
+            result[(output.planes() - 1) * output.plane()..].fill(0.0);
+            input.append_to(before, 0, result);
+            last.append_to(own, input.channels, result);
+        });
+        result
+    }
+
+    /// What the units compute: `[batch, blocked image]`.
+    fn own_result<S: Simd>(&self, simd: S, tape: &BlockTape) -> Pooled {
+        let last = self.last();
         let mut result = Pooled::take(self.batch * last.len());
         result.par_chunks_exact_mut(last.plane()).enumerate().for_each_init(
             || Pooled::take(self.scratch_len()),
@@ -188,7 +222,10 @@ impl Block {
 
     /// The block's result: `[batch, height, width, channels]`.
     pub(crate) fn exported_result<S: Simd>(&self, simd: S, tape: &BlockTape) -> Vec<f32> {
-        let last = self.output();
+        if self.appends() {
+            return export(self.batch, &self.output(), &self.result(simd, tape));
+        }
+        let last = self.last();
         let mut nhwc = vec![0.0; self.batch * last.pixels() * last.channels];
         nhwc.par_chunks_exact_mut(last.pixels() * last.channels).with_max_len(1).enumerate().for_each_init(
             || (Pooled::take(self.scratch_len()), Pooled::take(last.plane())),
@@ -241,12 +278,14 @@ impl Block {
     ) -> BlockGradients {
         let BlockTape { activations, norms, added } = tape;
         let (of_units, of_shortcut) = params.split_at(self.units.len());
+        let (gradient, passed) = if self.appends() { self.part(gradient) } else { (gradient, None) };
         let mut arriving = self.arrive(simd, tape, gradient);
-        let shortcut = (self.adds_tensor() && wanted[1]).then(|| self.export(&arriving.gradient));
+        let shortcut =
+            (self.adds_tensor() && wanted[1]).then(|| export(self.batch, &self.last(), &arriving.gradient));
         let mut projected = match (added, &self.projection) {
             (Added::Projection(y, norm), Some(unit)) => {
                 let arriving = self.arrive_at_projection(simd, y, norm, &arriving.gradient);
-                let from = Arriving { y, layout: self.output(), gradient: &arriving };
+                let from = Arriving { y, layout: self.last(), gradient: &arriving };
                 let operand = self.operand(activations, norms, 0);
                 let (weight, _, departing) =
                     self.through(simd, unit, operand, from, of_shortcut[0].weight, wanted[0]);
@@ -254,8 +293,8 @@ impl Block {
             }
             _ => None,
         };
-        // What reaches the input besides: the gradient at the sum, or what the projection makes of it.
-        let mut beside = projected.as_mut().and_then(|(_, departing)| departing.take());
+        // What reaches the input besides: the gradient at the sum, or what the projection makes of it, or that of the channels before.
+        let mut beside = projected.as_mut().and_then(|(_, departing)| departing.take()).or(passed);
         let (mut input, mut units) = (None, Vec::new());
         for (index, (unit, params)) in self.units.iter().zip(of_units).enumerate().rev() {
             let from =
@@ -285,9 +324,36 @@ impl Block {
         BlockGradients { input, shortcut, units }
     }
 
-    /// The gradient at the last norm's result, from the one at the block's.
+    /// The gradient at what the units compute, and at the input's channels before it.
+    fn part(&self, gradient: ResultGradient<'_>) -> (ResultGradient<'static>, Option<Pooled>) {
+        let (input, last, output) = (self.input(), self.last(), self.output());
+        let (values, added) = match gradient {
+            ResultGradient::Exported(nhwc) => (import(self.batch, &output, nhwc), None),
+            ResultGradient::Sum(values, added) => (values, added),
+        };
+        let mut before = Pooled::take(self.batch * input.len());
+        let mut own = Pooled::take(self.batch * last.len());
+        let to = before.par_chunks_exact_mut(input.len()).zip(own.par_chunks_exact_mut(last.len()));
+        to.enumerate().with_max_len(1).for_each_init(
+            || Pooled::take(if added.is_some() { output.len() } else { 0 }),
+            |sum, (image, (before, own))| {
+                let mut values = &values[image * output.len()..][..output.len()];
+                if let Some(added) = &added {
+                    let added = &added[image * output.len()..][..output.len()];
+                    let both = values.iter().zip(added);
+                    sum.iter_mut().zip(both).for_each(|(sum, (value, added))| *sum = value + added);
+                    values = sum;
+                }
+                input.take_from(values, 0, before);
+                last.take_from(values, input.channels, own);
+            },
+        );
+        (ResultGradient::Sum(own, None), Some(before))
+    }
+
+    /// The gradient at the last norm's result, from the one at the units'.
     fn arrive<S: Simd>(&self, simd: S, tape: &BlockTape, gradient: ResultGradient<'_>) -> NormGradient {
-        let last = self.output();
+        let last = self.last();
         let norm = &tape.norms[self.units.len() - 1];
         let result = self.operand(&tape.activations, &tape.norms, self.units.len());
         let (exported, mut values, added) = match gradient {
@@ -326,7 +392,7 @@ impl Block {
         norm: &Norm,
         gradient: &[f32],
     ) -> NormGradient {
-        let last = self.output();
+        let last = self.last();
         let mut values = Pooled::take(self.batch * last.len());
         let mut parts = self.parts();
         let figures = parts.shared();
@@ -345,7 +411,7 @@ impl Block {
 
     /// Room for an image's figures of the result's channels.
     fn parts(&self) -> Parts {
-        let last = self.output();
+        let last = self.last();
         Parts::new(vec![last.pixels(); self.batch], last.planes() * last.lanes)
     }
 
@@ -371,15 +437,6 @@ impl Block {
         (weight, parts, departing)
     }
 
-    fn export(&self, blocked: &[f32]) -> Vec<f32> {
-        let last = self.output();
-        let mut nhwc = vec![0.0; self.batch * last.pixels() * last.channels];
-        let images = nhwc.par_chunks_exact_mut(last.pixels() * last.channels);
-        let blocked = blocked.par_chunks_exact(last.len());
-        images.zip(blocked).with_max_len(1).for_each(|(nhwc, blocked)| last.export(blocked, nhwc));
-        nhwc
-    }
-
     /// One block of channels of an image of the result.
     fn finish<S: Simd>(
         &self,
@@ -391,7 +448,7 @@ impl Block {
         to: &mut [f32],
     ) {
         let result = self.operand(&tape.activations, &tape.norms, self.units.len());
-        let raw = result.raw(image, plane, &(0..self.output().pixels()));
+        let raw = result.raw(image, plane, &(0..self.last().pixels()));
         let added = self.added(simd, tape, image, plane, scratch);
         tape.norms[self.units.len() - 1].finish(simd, plane, raw, added, to);
     }
@@ -405,7 +462,7 @@ impl Block {
         plane: usize,
         scratch: &'a mut [f32],
     ) -> Option<&'a [f32]> {
-        let last = self.output();
+        let last = self.last();
         let at = image * last.len() + plane * last.plane();
         let values = match &tape.added {
             Added::Nothing => return None,
@@ -430,6 +487,15 @@ impl Block {
     }
 }
 
+/// Exports a batch: `[batch, height, width, channels]`.
+fn export(batch: usize, layout: &Blocked, blocked: &[f32]) -> Vec<f32> {
+    let mut nhwc = vec![0.0; batch * layout.pixels() * layout.channels];
+    let images = nhwc.par_chunks_exact_mut(layout.pixels() * layout.channels);
+    let blocked = blocked.par_chunks_exact(layout.len());
+    images.zip(blocked).with_max_len(1).for_each(|(nhwc, blocked)| layout.export(blocked, nhwc));
+    nhwc
+}
+
 impl Unit {
     /// The chain's unit number `layer`, and its result's layout.
     fn new(
@@ -446,8 +512,8 @@ impl Unit {
         }
         if !unit.is_supported() {
             let reason = format!(
-                "a convolution in {} groups of {} -> {} channels is neither dense nor depthwise",
-                conv.groups, conv.in_channels, conv.out_channels
+                "a convolution in {} groups must have less padding than the kernel's {:?}, got {:?}",
+                conv.groups, conv.kernel, conv.padding
             );
             return Err(KernelError::InvalidLayer { layer, reason });
         }

@@ -258,6 +258,7 @@ impl Matrix {
                         right_planes: columns,
                         starts: &[(0, 0)],
                         pixels: pixels.len(),
+                        left_step: lanes,
                         right_step: lanes,
                         result_row: columns * lanes,
                     };

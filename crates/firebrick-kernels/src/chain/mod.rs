@@ -50,7 +50,8 @@ pub struct ChainUnit {
     pub stride: [usize; 2],
     /// Zeros around the input: `[[top, bottom], [left, right]]`.
     pub padding: [[usize; 2]; 2],
-    /// 1, or `in_channels` for a depthwise convolution with one filter a channel.
+    /// Groups of channels that do not see each other, a divisor of both; `in_channels` for a depthwise convolution. Between groups that are
+    /// not depthwise, an infinite or not-a-number value may spread to neighbours.
     pub groups: usize,
     /// Applied after the norm; by the last unit after the shortcut was added, if there is one.
     pub activation: Activation,
@@ -98,6 +99,8 @@ pub enum Shortcut {
     Projection(ChainUnit),
     /// A tensor of the result's shape that comes from outside the chain.
     Tensor,
+    /// Nothing; but the block's result is its input's channels, and its own behind them (Huang et al. 2017).
+    Append,
 }
 
 impl ChainBlock {
@@ -105,7 +108,7 @@ impl ChainBlock {
     pub fn all_units(&self) -> impl Iterator<Item = &ChainUnit> {
         let projection = match &self.shortcut {
             Shortcut::Projection(unit) => Some(unit),
-            Shortcut::None | Shortcut::Input | Shortcut::Tensor => None,
+            Shortcut::None | Shortcut::Input | Shortcut::Tensor | Shortcut::Append => None,
         };
         self.units.iter().chain(projection)
     }
@@ -210,9 +213,11 @@ impl ChainUnit {
         }
     }
 
-    /// Whether a chain can hold it: convolutions in groups that are not depthwise are not among them.
+    /// Whether a chain can hold it: a convolution in groups that is not depthwise must have less padding than its kernel is long.
     pub fn is_supported(&self) -> bool {
-        self.groups == 1 || self.shape().is_depthwise()
+        let padding = [0, 1].map(|axis| self.padding[axis][0].max(self.padding[axis][1]));
+        let within = [0, 1].into_iter().all(|axis| padding[axis] < self.kernel[axis]);
+        self.groups == 1 || self.shape().is_depthwise() || within
     }
 }
 

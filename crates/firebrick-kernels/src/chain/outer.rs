@@ -22,9 +22,10 @@ pub(crate) struct Outer<'a> {
     pub(crate) right_planes: usize,
     /// Where pieces of pixels begin on both sides.
     pub(crate) starts: &'a [(usize, usize)],
-    /// Pixels of a piece. Those of the left operand are one vector apart.
+    /// Pixels of a piece.
     pub(crate) pixels: usize,
-    /// Values from one pixel of the right operand to the next.
+    /// Values from one pixel of an operand to the next.
+    pub(crate) left_step: usize,
     pub(crate) right_step: usize,
     /// Values from one row of the result to the next.
     pub(crate) result_row: usize,
@@ -46,7 +47,7 @@ impl Outer<'_> {
         if self.pixels == 0 {
             return;
         }
-        let left = (self.left_planes - 1) * self.left_plane + self.pixels * lanes;
+        let left = (self.left_planes - 1) * self.left_plane + (self.pixels - 1) * self.left_step + lanes;
         let right = (self.right_planes - 1) * self.right_plane + (self.pixels - 1) * self.right_step + lanes;
         for &(left_start, right_start) in self.starts {
             assert!(left_start + left <= self.left.len());
@@ -116,7 +117,8 @@ unsafe fn rows<S: Simd, const M: usize, const N: usize>(
                                     sums[m][n] = simd.mul_add(value, columns[n], sums[m][n]);
                                 }
                             }
-                            (left, right) = (left.wrapping_add(lanes), right.wrapping_add(job.right_step));
+                            left = left.wrapping_add(job.left_step);
+                            right = right.wrapping_add(job.right_step);
                         }
                     }
                     for m in 0..M {
@@ -158,6 +160,7 @@ mod tests {
                 right_planes,
                 starts: &[(0, 0)],
                 pixels,
+                left_step: lanes,
                 right_step: lanes,
                 result_row: right_planes * lanes,
             };

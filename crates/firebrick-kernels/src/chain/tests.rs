@@ -139,8 +139,8 @@ fn reference(
         moments.push(statistics);
         x = y;
         let added = match &block.shortcut {
-            Shortcut::None => Vec::new(),
-            Shortcut::Input => input.values,
+            Shortcut::None | Shortcut::Append => Vec::new(),
+            Shortcut::Input => input.values.clone(),
             Shortcut::Projection(unit) => {
                 let [weight, gamma, beta] = params.next().unwrap();
                 let mut y = convolve(&input, unit, weight);
@@ -152,6 +152,12 @@ fn reference(
         };
         x.values.iter_mut().zip(added).for_each(|(value, added)| *value += added);
         activate(&mut x, activation);
+        if block.shortcut == Shortcut::Append {
+            let [_, _, _, channels] = input.shape;
+            let pixels = input.values.chunks(channels).zip(x.values.chunks(x.shape[3]));
+            x.values = pixels.flat_map(|(before, own)| before.iter().chain(own).copied()).collect();
+            x.shape[3] += channels;
+        }
     }
     (x, moments)
 }
@@ -288,6 +294,12 @@ fn depthwise(channels: usize, kernel: usize, stride: usize, activation: Activati
     ChainUnit { groups: channels, stride: [stride; 2], ..unit(channels, channels, kernel, activation) }
 }
 
+/// In groups that are not depthwise.
+fn grouped(channels: [usize; 2], groups: usize, kernel: usize, stride: usize) -> ChainUnit {
+    let [inputs, outputs] = channels;
+    ChainUnit { groups, stride: [stride; 2], ..unit(inputs, outputs, kernel, Activation::Relu) }
+}
+
 fn chain(units: &[ChainUnit], adds_input: bool) -> ChainSpec {
     let shortcut = if adds_input { Shortcut::Input } else { Shortcut::None };
     ChainSpec::block(units.to_vec(), shortcut)
@@ -301,6 +313,11 @@ fn joined(units: &[ChainUnit]) -> ChainSpec {
 /// A chain that adds a projection of its input.
 fn projected(units: &[ChainUnit], projection: ChainUnit) -> ChainSpec {
     ChainSpec::block(units.to_vec(), Shortcut::Projection(projection))
+}
+
+/// A chain whose result lies behind its input.
+fn appended(units: &[ChainUnit]) -> ChainSpec {
+    ChainSpec::block(units.to_vec(), Shortcut::Append)
 }
 
 /// Chains one after another.
@@ -374,6 +391,37 @@ fn computes_what_plain_arithmetic_does_over_odd_shapes_at_each_level() {
                 ChainUnit { stride: [2, 2], ..biased(unit(6, 9, 1, Silu)) },
             ),
             [2, 6, 5, 4],
+        ),
+        (chain(&[grouped([6, 10], 2, 3, 1)], false), [2, 6, 4, 3]),
+        (chain(&[grouped([20, 20], 5, 3, 2)], false), [2, 20, 5, 6]),
+        // A filter a channel, twice.
+        (chain(&[grouped([5, 10], 5, 3, 1)], false), [2, 5, 3, 4]),
+        (chain(&[grouped([24, 12], 4, 1, 3)], false), [2, 24, 4, 7]),
+        // Groups that begin and end within vectors.
+        (chain(&[grouped([34, 36], 2, 2, 1)], false), [1, 34, 3, 3]),
+        (
+            chain(
+                &[ChainUnit { padding: [[0, 1], [2, 0]], stride: [2, 1], ..grouped([9, 6], 3, 3, 1) }],
+                false,
+            ),
+            [2, 9, 5, 4],
+        ),
+        (
+            projected(
+                &[unit(5, 12, 1, Relu), biased(grouped([12, 12], 3, 3, 2)), unit(12, 6, 1, Relu)],
+                ChainUnit { stride: [2, 2], ..unit(5, 6, 1, None) },
+            ),
+            [2, 5, 4, 5],
+        ),
+        (appended(&[unit(5, 3, 3, Relu)]), [2, 5, 3, 4]),
+        // A dense block: a norm of what there is, a bottleneck, and what is appended; and the transition behind it.
+        (
+            joint(&[
+                appended(&[depthwise(4, 1, 1, Relu), unit(4, 6, 1, Relu), biased(unit(6, 4, 3, None))]),
+                appended(&[depthwise(8, 1, 1, Relu), unit(8, 6, 1, Silu), biased(unit(6, 3, 3, None))]),
+                chain(&[depthwise(11, 1, 1, Relu), biased(unit(11, 5, 1, None))], false),
+            ]),
+            [2, 4, 3, 4],
         ),
         // A stage of a residual network, and one block of every kind after another.
         (
@@ -473,7 +521,11 @@ fn gives_the_same_bytes_for_any_number_of_threads() {
         ],
         true,
     );
-    for spec in [spec, wide] {
+    let in_groups = chain(
+        &[unit(5, 24, 1, Activation::Silu), grouped([24, 36], 4, 3, 1), unit(36, 5, 1, Activation::None)],
+        true,
+    );
+    for spec in [spec, wide, in_groups] {
         gives_the_same_bytes(&spec);
     }
 }
@@ -511,8 +563,9 @@ fn refuses_chains_that_do_not_fit() {
     assert!(text.contains("4 channels of 2 x 2") && text.contains("6 channels of 2 x 2"), "{text}");
     let text = error(&chain(&[pointwise, pointwise], false), [1, 4, 2, 2]);
     assert!(text.contains("layer 1") && text.contains('6'), "{text}");
-    let text = error(&chain(&[ChainUnit { groups: 2, ..pointwise }], false), [1, 4, 2, 2]);
-    assert!(text.contains("2 groups"), "{text}");
+    let wide = ChainUnit { groups: 2, padding: [[0, 1], [0, 0]], ..pointwise };
+    let text = error(&chain(&[wide], false), [1, 4, 2, 2]);
+    assert!(text.contains("2 groups") && text.contains("[[0, 1], [0, 0]]"), "{text}");
     let text = error(&chain(&[ChainUnit { kernel: [9, 9], ..pointwise }], false), [1, 4, 2, 2]);
     assert!(text.contains("9 x 9"), "{text}");
     assert!(matches!(
@@ -526,6 +579,9 @@ fn refuses_chains_that_do_not_fit() {
     ));
     let text = error(&projected(&[pointwise], unit(4, 5, 1, Activation::None)), [1, 4, 2, 2]);
     assert!(text.contains("5 channels of 2 x 2") && text.contains("6 channels of 2 x 2"), "{text}");
+    let narrower = ChainUnit { stride: [2, 2], ..pointwise };
+    let text = error(&appended(&[narrower]), [1, 4, 3, 3]);
+    assert!(text.contains("6 channels of 3 x 3") && text.contains("6 channels of 2 x 2"), "{text}");
     let second =
         joint(&[chain(&[pointwise, unit(6, 6, 1, Activation::None)], false), chain(&[pointwise], false)]);
     let text = error(&second, [1, 4, 2, 2]);
@@ -540,23 +596,26 @@ proptest! {
         seed in 0u64..1000,
         [batch, channels, height, width] in [1usize..3, 1..10, 1..7, 1..7],
         wide in 1usize..18,
+        groups in 1usize..4,
         kernel in [1usize..4, 1..4],
         stride in [1usize..4, 1..4],
         padding in [[0usize..3, 0..3], [0..3, 0..3]],
         depthwise in any::<bool>(),
         expand in any::<bool>(),
     ) {
-        let middle = if expand { wide } else { channels };
-        let out = if depthwise { middle } else { wide };
-        let groups = if depthwise { middle } else { 1 };
+        // Depthwise, or so many groups of as many channels.
+        let middle = if expand { wide } else { channels } * if depthwise { 1 } else { groups };
+        let out = if depthwise { middle } else { wide * groups };
+        let groups = if depthwise { middle } else { groups };
+        let channels = if expand { channels } else { middle };
         let window = ChainUnit {
             in_channels: middle, out_channels: out, kernel, stride, padding, groups,
             activation: Activation::Silu, norm: UnitNorm::Batch { epsilon: 1e-2 },
         };
-        prop_assume!(window.shape().output_size(0, [height, width]).is_ok());
+        prop_assume!(window.shape().output_size(0, [height, width]).is_ok() && window.is_supported());
         let mut units = Vec::new();
         if expand {
-            units.push(ChainUnit { norm: UnitNorm::Batch { epsilon: 1e-2 }, ..unit(channels, wide, 1, Activation::Silu) });
+            units.push(ChainUnit { norm: UnitNorm::Batch { epsilon: 1e-2 }, ..unit(channels, middle, 1, Activation::Silu) });
         }
         units.push(window);
         let level = SimdLevel::available().pop().unwrap();

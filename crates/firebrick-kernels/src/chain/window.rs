@@ -1,10 +1,12 @@
 //! A convolution's windows read where they lie: from an input with its padding around it, and from a gradient with the padding that
 //! the convolution back needs.
 
+use super::memory::Pooled;
 use super::operand::{Arriving, Operand};
+use crate::Activation;
 use crate::layout::Blocked;
-use crate::pack::PackedConv;
-use crate::params::ConvShape;
+use crate::pack::{self, PackedConv};
+use crate::params::{ConvShape, FoldedConv};
 use crate::product::{Pixels, Runs};
 use crate::simd::Simd;
 use std::ops::Range;
@@ -12,7 +14,7 @@ use std::ops::Range;
 /// How many times the image a field may be.
 const MOST_PADDING: usize = 4;
 
-/// An image with zeros around it.
+/// An image with zeros around it, and perhaps between its pixels.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Field {
     /// With the zeros.
@@ -20,13 +22,20 @@ pub(crate) struct Field {
     inner: Blocked,
     /// From the field's first value to the image's.
     first: usize,
+    /// From one pixel of the image to the next, down and across.
+    step: [usize; 2],
 }
 
 impl Field {
-    fn new(inner: Blocked, [[top, bottom], [left, right]]: [[usize; 2]; 2]) -> Self {
-        let (height, width) = (inner.height + top + bottom, inner.width + left + right);
+    fn new(inner: Blocked, padding: [[usize; 2]; 2]) -> Self {
+        Self::spread(inner, padding, [1, 1])
+    }
+
+    fn spread(inner: Blocked, [[top, bottom], [left, right]]: [[usize; 2]; 2], step: [usize; 2]) -> Self {
+        let height = top + (inner.height - 1) * step[0] + 1 + bottom;
+        let width = left + (inner.width - 1) * step[1] + 1 + right;
         let whole = Blocked { height, width, ..inner };
-        Self { whole, inner, first: (top * width + left) * inner.lanes }
+        Self { whole, inner, first: (top * width + left) * inner.lanes, step }
     }
 
     pub(crate) fn is_padded(&self) -> bool {
@@ -38,17 +47,30 @@ impl Field {
         let Blocked { height, width, .. } = self.inner;
         // Without zeros between them, all rows are one.
         let (rows, length) = if self.is_padded() { (height, width) } else { (1, height * width) };
+        let lanes = self.inner.lanes;
+        let mut spread = Pooled::take(if self.step[1] > 1 { length * lanes } else { 0 });
         for (plane, to) in to.chunks_exact_mut(self.whole.plane()).enumerate() {
             for row in 0..rows {
-                let at = self.first + row * self.whole.row();
+                let to = &mut to[self.first + row * self.step[0] * self.whole.row()..];
                 let pixels = row * length..(row + 1) * length;
-                read(plane, &pixels, &mut to[at..at + length * self.inner.lanes]);
+                if self.step[1] == 1 {
+                    read(plane, &pixels, &mut to[..length * lanes]);
+                    continue;
+                }
+                read(plane, &pixels, &mut spread);
+                for (to, from) in to.chunks_mut(self.step[1] * lanes).zip(spread.chunks_exact(lanes)) {
+                    to[..lanes].copy_from_slice(from);
+                }
             }
         }
     }
 }
 
-/// A convolution without groups, whose channels fill vectors.
+/// A convolution whose channels fill vectors, or one in groups.
+///
+/// Vectors of channels that several groups share are multiplied as if they were one group: the weights between groups are zero. The way
+/// back of groups is a convolution for any stride, over a gradient whose pixels stand as far apart as the windows do. A dense one with a
+/// stride would multiply too many zeros; of a network with groups these are few of the products.
 #[derive(Debug)]
 pub(crate) struct Window {
     conv: ConvShape,
@@ -65,33 +87,70 @@ pub(crate) struct Meetings {
     /// Of the gradient and of the input, from the first image's first value on.
     pub(crate) starts: Vec<(usize, usize)>,
     pub(crate) pixels: usize,
-    /// From one pixel of the input to the next.
-    pub(crate) step: usize,
+    /// From one pixel to the next, of the gradient and of the input.
+    pub(crate) steps: [usize; 2],
 }
 
 impl Window {
-    /// `None` for a convolution of few channels, whose vectors would be mostly empty.
+    /// `None` for a dense convolution of few channels, whose vectors would be mostly empty, and for groups with more padding than a kernel
+    /// reaches.
     pub(crate) fn new(conv: ConvShape, input: Blocked, output: Blocked) -> Option<Self> {
+        let dense = conv.groups == 1;
         let narrow = conv.in_channels < input.lanes || conv.out_channels < input.lanes;
-        if narrow && !conv.is_pointwise() || conv.groups != 1 {
+        if dense && narrow && !conv.is_pointwise() {
             return None;
         }
         let seen = Field::new(input, conv.padding);
         let unpadded = Field::new(output, [[0; 2]; 2]);
         let this = Self { conv, seen, arriving: unpadded, input, output };
-        let arriving = this.padding_back().map_or(unpadded, |padding| Field::new(output, padding));
+        let arriving = match this.padding_back() {
+            Some(padding) => Field::spread(output, padding, conv.stride),
+            None if dense => unpadded,
+            None => return None,
+        };
         let this = Self { arriving, ..this };
         // Around an image of few pixels would be nothing but zeros.
         let full = |field: &Field| field.whole.len() <= MOST_PADDING * field.inner.len();
-        (full(&this.seen) && full(&this.arriving)).then_some(this)
+        (!dense || full(&this.seen) && full(&this.arriving)).then_some(this)
     }
 
     /// The padding with which the input's gradient is a convolution of the result's; `None` where it is none.
     fn padding_back(&self) -> Option<[[usize; 2]; 2]> {
-        let ConvShape { kernel, stride, padding, .. } = self.conv;
-        let rest = |axis: usize, side: usize| (kernel[axis] - 1).checked_sub(padding[axis][side]);
-        let padding = [[rest(0, 0)?, rest(0, 1)?], [rest(1, 0)?, rest(1, 1)?]];
-        (stride == [1, 1]).then_some(padding)
+        let ConvShape { kernel, stride, padding, groups, .. } = self.conv;
+        if groups == 1 && stride != [1, 1] {
+            return None;
+        }
+        let sizes = [[self.input.height, self.output.height], [self.input.width, self.output.width]];
+        let of_axis = |axis: usize| {
+            let [input, output] = sizes[axis];
+            let before = (kernel[axis] - 1).checked_sub(padding[axis][0])?;
+            // Every pixel of the input begins a window.
+            let after = (input + padding[axis][0]).checked_sub((output - 1) * stride[axis] + 1)?;
+            Some([before, after])
+        };
+        Some([of_axis(0)?, of_axis(1)?])
+    }
+
+    /// The blocks of input channels that a block of output channels reads.
+    pub(crate) fn reads(&self, plane: usize) -> Range<usize> {
+        let ConvShape { in_channels, out_channels, groups, .. } = self.conv;
+        let lanes = self.input.lanes;
+        let (inputs, outputs) = (in_channels / groups, out_channels / groups);
+        let last = ((plane + 1) * lanes).min(out_channels) - 1;
+        let (first, end) = (plane * lanes / outputs * inputs, (last / outputs + 1) * inputs);
+        first / lanes..end.div_ceil(lanes)
+    }
+
+    /// Most blocks of input channels that a block of output channels reads.
+    pub(crate) fn most_read(&self) -> usize {
+        (0..self.output.planes()).map(|plane| self.reads(plane).len()).max().unwrap_or(0)
+    }
+
+    /// Cuts blocks of output channels into those that read the same.
+    pub(crate) fn reading_alike(&self, planes: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+        let together = if self.conv.groups == 1 { planes.len() } else { 1 };
+        let end = planes.end;
+        planes.step_by(together.max(1)).map(move |first| first..(first + together).min(end))
     }
 
     /// Whether [`pack_back`](Self::pack_back) computes the input's gradient.
@@ -114,9 +173,12 @@ impl Window {
         self.arriving.fill(to, |plane, pixels, to| arriving.read(simd, image, plane, pixels, to));
     }
 
-    /// The weight, `[out, in, kernel height, kernel width]`, for the way there: a run for each block of input channels and tap.
+    /// The weight, `[out, in / groups, kernel height, kernel width]`, for the way there: a run for each block of input channels and tap.
     pub(crate) fn pack(&self, weight: &[f32]) -> PackedConv {
-        let ConvShape { in_channels, out_channels, kernel: [height, width], .. } = self.conv;
+        let ConvShape { in_channels, out_channels, kernel: [height, width], groups, .. } = self.conv;
+        if groups > 1 {
+            return self.pack_groups(self.conv, weight.to_vec(), &self.seen);
+        }
         let (lanes, taps) = (self.input.lanes, height * width);
         let places: Vec<Option<usize>> = columns(self.input.planes(), taps, lanes)
             .map(|(channel, tap)| (channel < in_channels).then_some(channel * taps + tap))
@@ -129,7 +191,11 @@ impl Window {
 
     /// The weight for the way back, its taps in reverse: a run for each block of output channels and tap.
     pub(crate) fn pack_back(&self, weight: &[f32]) -> PackedConv {
-        let ConvShape { in_channels, out_channels, kernel: [height, width], .. } = self.conv;
+        let ConvShape { in_channels, out_channels, kernel: [height, width], groups, .. } = self.conv;
+        if groups > 1 {
+            let shape = ConvShape { in_channels: out_channels, out_channels: in_channels, ..self.conv };
+            return self.pack_groups(shape, self.transposed(weight), &self.arriving);
+        }
         let (lanes, taps) = (self.input.lanes, height * width);
         let places: Vec<Option<usize>> = columns(self.output.planes(), taps, lanes)
             .map(|(output, tap)| {
@@ -144,6 +210,29 @@ impl Window {
                 _ => 0.0,
             }
         })
+    }
+
+    /// A convolution in groups that reads a field: for each vector of outputs, a run for each block of its groups' inputs and tap.
+    fn pack_groups(&self, shape: ConvShape, weight: Vec<f32>, field: &Field) -> PackedConv {
+        let (plane, row, run) = (field.whole.plane(), field.whole.row(), field.whole.lanes);
+        let bias = vec![0.0; shape.out_channels];
+        let conv = FoldedConv { weight, bias, shape, activation: Activation::None };
+        PackedConv::new(&conv, pack::Window::Blocked { plane, row, run }, run)
+    }
+
+    /// The weight of the convolution back: `[in, out / groups, kernel height, kernel width]`, its taps in reverse.
+    fn transposed(&self, weight: &[f32]) -> Vec<f32> {
+        let ConvShape { in_channels, out_channels, kernel: [height, width], groups, .. } = self.conv;
+        let (inputs, outputs, taps) = (in_channels / groups, out_channels / groups, height * width);
+        let mut transposed = vec![0.0; weight.len()];
+        for (output, weight) in weight.chunks_exact(inputs * taps).enumerate() {
+            for (input, weight) in weight.chunks_exact(taps).enumerate() {
+                let channel = output / outputs * inputs + input;
+                let to = &mut transposed[(channel * outputs + output % outputs) * taps..][..taps];
+                to.iter_mut().zip(weight.iter().rev()).for_each(|(to, from)| *to = *from);
+            }
+        }
+        transposed
     }
 
     fn runs(&self, field: &Field, planes: usize) -> Runs {
@@ -175,11 +264,16 @@ impl Window {
         let (rows, pixels) = if joined { (1, height * width) } else { (height, width) };
         let starts = images.flat_map(|image| {
             (0..rows).map(move |row| {
-                let left = image * arriving.len() + self.arriving.first + row * arriving.row();
+                let row_of_left = row * self.arriving.step[0] * arriving.row();
+                let left = image * arriving.len() + self.arriving.first + row_of_left;
                 (left, image * seen.len() + row * stride_y * seen.row())
             })
         });
-        Meetings { starts: starts.collect(), pixels, step: stride_x * lanes }
+        Meetings {
+            starts: starts.collect(),
+            pixels,
+            steps: [self.arriving.step[1], stride_x].map(|step| step * lanes),
+        }
     }
 
     /// The distance of each tap from the first one in the seen field.
@@ -188,16 +282,19 @@ impl Window {
         self.taps().map(move |[y, x]| y * whole.row() + x * whole.lanes)
     }
 
-    /// Puts sums `[lanes or fewer outputs, taps, input planes, LANES]` in the order of the weight.
-    pub(crate) fn unpack(&self, sums: &[f32], weight: &mut [f32]) {
-        let ConvShape { in_channels, kernel: [height, width], .. } = self.conv;
-        let (taps, channels) = (height * width, self.input.planes() * self.input.lanes);
-        for (sums, weight) in
-            sums.chunks_exact(taps * channels).zip(weight.chunks_exact_mut(in_channels * taps))
-        {
+    /// Adds sums `[lanes or fewer outputs, taps, most_read, LANES]` of a block of outputs to the weight, in its order.
+    pub(crate) fn unpack(&self, plane: usize, sums: &[f32], weight: &mut [f32]) {
+        let ConvShape { in_channels, out_channels, kernel: [height, width], groups, .. } = self.conv;
+        let lanes = self.input.lanes;
+        let (taps, read) = (height * width, self.most_read() * lanes);
+        let (inputs, outputs) = (in_channels / groups, out_channels / groups);
+        let of_outputs = sums.chunks_exact(taps * read).zip(weight.chunks_exact_mut(inputs * taps));
+        for (index, (sums, weight)) in of_outputs.enumerate() {
+            // Of the block's sums, those of this output's group.
+            let first = (plane * lanes + index) / outputs * inputs - self.reads(plane).start * lanes;
             for (channel, weight) in weight.chunks_exact_mut(taps).enumerate() {
                 for (tap, weight) in weight.iter_mut().enumerate() {
-                    *weight += sums[tap * channels + channel];
+                    *weight += sums[tap * read + first + channel];
                 }
             }
         }

@@ -1,5 +1,5 @@
-//! Convolutions that mix channels and read their windows where these lie: those with a larger kernel or a stride, and pointwise ones of
-//! many weights.
+//! Convolutions that mix channels and read their windows where these lie: those with a larger kernel or a stride, in groups, and pointwise
+//! ones of many weights.
 //!
 //! Where there are few weights, an image is one thread's work, and threads have sums of the weight's gradient of their own. Where there
 //! are many, those sums would be most of the memory's traffic: then the fields of the whole batch are made first, pixels of several
@@ -51,9 +51,10 @@ enum Back<'a> {
 }
 
 impl Windowed {
-    /// `None` where another way is the better one: for few input channels, and for pointwise convolutions of few weights.
+    /// `None` where another way is the better one: for few input channels, and for pointwise convolutions of few weights. Where there are
+    /// groups, for more padding than a kernel reaches, which has no other way.
     pub(crate) fn new(conv: ConvShape, batch: usize, input: Blocked, output: Blocked) -> Option<Self> {
-        let weights = conv.in_channels * conv.out_channels * conv.kernel[0] * conv.kernel[1];
+        let weights = conv.in_channels / conv.groups * conv.out_channels * conv.kernel[0] * conv.kernel[1];
         let whole = weights >= MANY_WEIGHTS;
         if conv.is_pointwise() && !whole { None } else { Self::in_a_way(whole, conv, batch, input, output) }
     }
@@ -212,8 +213,8 @@ impl Windowed {
             |sums, (plane, gradient)| {
                 sums.fill(0.0);
                 let dy = &dy[plane * field.plane()..];
-                self.meet(simd, (dy, 1), seen, &meetings, BATCH_BAND_PIXELS, sums);
-                window.unpack(sums, gradient);
+                self.meet(simd, (dy, plane..plane + 1), seen, &meetings, BATCH_BAND_PIXELS, sums);
+                window.unpack(plane, sums, gradient);
             },
         );
 
@@ -264,7 +265,7 @@ impl Windowed {
             for image in images {
                 window.see(simd, &input, image, &mut seen);
                 window.arrive(simd, &arriving, image, &mut dy);
-                self.meet(simd, (&dy, planes), &seen, &meetings, BAND_PIXELS, sums);
+                self.meet(simd, (&dy, 0..planes), &seen, &meetings, BAND_PIXELS, sums);
                 let Some((departing, back)) = back else { continue };
                 // SAFETY: images are disjoint, and each belongs to one task.
                 unsafe {
@@ -288,45 +289,51 @@ impl Windowed {
         let per_plane = weights / self.conv.out_channels * S::LANES;
         gradient.par_chunks_mut(per_plane).with_max_len(1).enumerate().for_each(|(plane, gradient)| {
             for partial in partials.chunks_exact(partial) {
-                window.unpack(&partial[plane * S::LANES * row..][..S::LANES * row], gradient);
+                window.unpack(plane, &partial[plane * S::LANES * row..][..S::LANES * row], gradient);
             }
         });
         gradient
     }
 
-    /// Values of a row of the weight's gradient while it is summed: `[taps, input planes, LANES]`.
+    /// Values of a row of the weight's gradient while it is summed: `[taps, input planes that an output reads, LANES]`.
     fn columns(&self) -> usize {
-        self.conv.kernel[0] * self.conv.kernel[1] * self.input.planes() * self.input.lanes
+        self.conv.kernel[0] * self.conv.kernel[1] * self.window.most_read() * self.input.lanes
     }
 
     /// Adds up the gradient of the weights of some blocks of outputs, where their arriving fields meet the seen ones at each tap: a band
-    /// of about so many pixels at a time. `sums` is `[outputs, taps, input planes, LANES]`.
+    /// of about so many pixels at a time. `dy` begins with the first of these blocks; `sums` is `[outputs, columns]`.
     fn meet<S: Simd>(
         &self,
         simd: S,
-        (dy, planes): (&[f32], usize),
+        (dy, planes): (&[f32], Range<usize>),
         seen: &[f32],
         meetings: &Meetings,
         band: usize,
         sums: &mut [f32],
     ) {
         let Window { seen: field, arriving, .. } = &self.window;
-        let width = self.input.planes() * S::LANES;
+        let (row, width) = (self.columns(), self.window.most_read() * S::LANES);
+        let [left_step, right_step] = meetings.steps;
         for starts in meetings.starts.chunks((band / meetings.pixels).max(1)) {
-            for (tap, offset) in self.window.tap_offsets().enumerate() {
-                let job = Outer {
-                    left: dy,
-                    left_plane: arriving.whole.plane(),
-                    left_planes: planes,
-                    right: &seen[offset..],
-                    right_plane: field.whole.plane(),
-                    right_planes: self.input.planes(),
-                    starts,
-                    pixels: meetings.pixels,
-                    right_step: meetings.step,
-                    result_row: self.columns(),
-                };
-                job.add_to(simd, &mut sums[tap * width..]);
+            for alike in self.window.reading_alike(planes.clone()) {
+                let reads = self.window.reads(alike.start);
+                let place = alike.start - planes.start;
+                for (tap, offset) in self.window.tap_offsets().enumerate() {
+                    let job = Outer {
+                        left: &dy[place * arriving.whole.plane()..],
+                        left_plane: arriving.whole.plane(),
+                        left_planes: alike.len(),
+                        right: &seen[reads.start * field.whole.plane() + offset..],
+                        right_plane: field.whole.plane(),
+                        right_planes: reads.len(),
+                        starts,
+                        pixels: meetings.pixels,
+                        left_step,
+                        right_step,
+                        result_row: row,
+                    };
+                    job.add_to(simd, &mut sums[place * S::LANES * row + tap * width..]);
+                }
             }
         }
     }
@@ -412,6 +419,7 @@ mod tests {
     use crate::{Activation, SimdLevel};
 
     /// A convolution in the way of `Matrix`, which has tests of its own, in both ways of this file, and back in Winograd's where there is one.
+    /// One in groups is for `Matrix` a dense one with zeros between them.
     struct Case {
         conv: ConvShape,
         batch: usize,
@@ -442,8 +450,18 @@ mod tests {
                 to
             };
             let (x, y) = (blocked(&input, 1), blocked(&output, 2));
-            let per_output = conv.in_channels * conv.kernel[0] * conv.kernel[1];
+            let taps = conv.kernel[0] * conv.kernel[1];
+            let (inputs, outputs) = (conv.in_channels / conv.groups, conv.out_channels / conv.groups);
+            let per_output = inputs * taps;
             let weight = values(conv.out_channels * per_output, 3);
+            let dense = ConvShape { groups: 1, ..conv };
+            // Where each weight is in the dense one.
+            let place = |index: usize| {
+                let (output, rest) = (index / per_output, index % per_output);
+                (output * conv.in_channels + output / outputs * inputs) * taps + rest
+            };
+            let mut dense_weight = vec![0.0; conv.out_channels * conv.in_channels * taps];
+            weight.iter().enumerate().for_each(|(index, value)| dense_weight[place(index)] = *value);
             let norm_of = |layout: &Blocked, values: &[f32]| {
                 let mut parts = Parts::new(vec![layout.pixels(); batch], layout.planes() * lanes);
                 let shared = parts.shared();
@@ -486,11 +504,15 @@ mod tests {
                 };
                 [result.to_vec(), mean.collect(), weight, departing, sums]
             };
-            let matrix = Matrix::new(conv, batch, input, output);
-            let mut all =
-                vec![figures(matrix.forward(simd, operand, &weight), matrix.backward_counts(), &|to| {
-                    matrix.backward(simd, operand, arriving, &weight, Some(to))
-                })];
+            let matrix = Matrix::new(dense, batch, input, output);
+            let mut all = vec![figures(
+                matrix.forward(simd, operand, &dense_weight),
+                matrix.backward_counts(),
+                &|to| {
+                    let gradient = matrix.backward(simd, operand, arriving, &dense_weight, Some(to));
+                    (0..weight.len()).map(|index| gradient[place(index)]).collect()
+                },
+            )];
             for whole in [false, true] {
                 let windowed = Windowed::in_a_way(whole, conv, batch, input, output);
                 all.extend(windowed.map(|windowed| {
@@ -532,13 +554,17 @@ mod tests {
             // More pixels than a tile and than a band.
             (conv([16, 16], [3, 3], [1, 1], [[1, 1]; 2]), 2, [30, 31]),
             (conv([16, 17], [2, 2], [1, 2], [[0, 1], [1, 0]]), 2, [24, 26]),
+            (ConvShape { groups: 4, ..conv([24, 48], [3, 3], [1, 1], [[1, 1]; 2]) }, 3, [7, 5]),
+            (ConvShape { groups: 8, ..conv([32, 32], [3, 3], [2, 2], [[1, 1]; 2]) }, 2, [9, 8]),
+            (ConvShape { groups: 2, ..conv([72, 40], [2, 3], [1, 3], [[0, 1], [2, 1]]) }, 2, [5, 20]),
         ];
         at_every_level(|level: SimdLevel| {
             for (conv, batch, size) in cases {
                 for normed in [false, true] {
                     let case = Case { conv, batch, size, normed };
                     let all = level.run(&case);
-                    let ways = if conv.kernel == [3, 3] && conv.stride == [1, 1] { 4 } else { 3 };
+                    let winograd = conv.kernel == [3, 3] && conv.stride == [1, 1] && conv.groups == 1;
+                    let ways = if winograd { 4 } else { 3 };
                     assert_eq!(all.len(), ways, "{conv:?} of {size:?} was not computed in every way");
                     for (way, figures) in all.iter().enumerate().skip(1) {
                         // Winograd's transforms cost a digit.

@@ -290,6 +290,7 @@ impl Winograd {
                     right_planes: of_input.planes,
                     starts: &[(0, 0)],
                     pixels: of_input.tiles,
+                    left_step: lanes,
                     right_step: lanes,
                     result_row: row,
                 };

@@ -5,6 +5,7 @@
 //! ([`SimdLevel::in_use`](crate::SimdLevel::in_use) is the usual one) and uses rayon's current pool; the results do not depend
 //! on the number of threads, to the last bit.
 
+mod arrange;
 mod attention;
 mod lanes;
 mod layer_norm;
@@ -18,6 +19,7 @@ mod softmax;
 pub(crate) mod testing;
 mod update;
 
+pub use arrange::arrange;
 pub use attention::{
     Attention, AttentionGradients, AttentionResult, AttentionShape, MASKED, RowOrder, ScoreBias, Tokens,
     attention, attention_backward, packed_attention_backward, packed_tokens,

@@ -1,14 +1,14 @@
 //! The forward pass: steps of the graph, one after another, each result dropped behind its last reader.
 
+use burn::nn::Linear;
 use burn::nn::conv::Conv2d;
-use burn::nn::{BatchNorm, Linear};
 use burn::tensor::Tensor;
 use firebrick_autodiff::{
-    AttentionOptions, ConvGeometry, adaptive_average_pool, average_pool, conv2d, global_average_pool,
-    layer_norm, linear, max_pool, self_attention,
+    Arrangement, AttentionOptions, ConvGeometry, adaptive_average_pool, arrange, average_pool, conv2d,
+    global_average_pool, layer_norm, linear, max_pool, self_attention,
 };
 use firebrick_nn::dropout::DropPath;
-use firebrick_nn::{Activation, ConvNormAct, Residual, ResidualBlock, dense};
+use firebrick_nn::{Activation, ChainLayer, Residual, ResidualBlock, dense, forward_chain};
 
 use super::{AttentionLayer, Backbone, Layer};
 use crate::graph::{Conv, Op, Residue, Step, Value};
@@ -140,7 +140,7 @@ impl Backbone {
             Step::Chain(links) => {
                 let added = links.iter().filter_map(|link| match link.residue {
                     Residue::Value(added) => Some(added),
-                    Residue::None | Residue::Input | Residue::Projection(_) => None,
+                    Residue::None | Residue::Input | Residue::Projection(_) | Residue::Append(_) => None,
                 });
                 std::iter::once(links[0].input(&self.graph)).chain(added).collect()
             }
@@ -170,23 +170,30 @@ impl Backbone {
                 let mut next = || inputs.next().expect("a chain's input, and what is added").into_map();
                 let x = next();
                 let blocks = links.iter().map(|link| ResidualBlock {
-                    layers: link.convs.iter().map(|&node| self.conv_norm_act(node)).collect(),
+                    layers: link.convs.iter().map(|&node| self.chain_layer(node)).collect(),
                     residual: match link.residue {
                         Residue::None => Residual::None,
                         Residue::Input => Residual::Input,
-                        Residue::Projection(node) => Residual::Projection(self.conv_norm_act(node)),
+                        Residue::Projection(node) => Residual::Projection(self.chain_layer(node)),
                         Residue::Value(_) => Residual::Tensor(next()),
+                        Residue::Append(_) => Residual::Append,
                     },
                 });
-                Flow::Map(ConvNormAct::forward_chain(blocks.collect(), x))
+                Flow::Map(forward_chain(blocks.collect(), x))
             }
         }
     }
 
-    fn conv_norm_act(&self, node: usize) -> &ConvNormAct {
-        match self.layer_of(node) {
-            Some(Layer::ConvNormAct(layer)) => layer,
-            other => unreachable!("a chain is of ConvNormAct, not {other:?}"),
+    fn chain_layer(&self, node: usize) -> ChainLayer<'_> {
+        match (&self.graph.nodes[node].op, self.layer_of(node)) {
+            (_, Some(Layer::ConvNormAct(layer))) => ChainLayer::ConvNormAct(layer),
+            (Op::BatchNorm { activation, .. }, Some(Layer::BatchNorm(norm))) => {
+                ChainLayer::Norm(norm, *activation)
+            }
+            (Op::Conv(conv), Some(Layer::Conv(layer))) => {
+                ChainLayer::Conv(layer, conv.padding, conv.activation)
+            }
+            other => unreachable!("a chain has no {other:?}"),
         }
     }
 
@@ -203,9 +210,6 @@ impl Backbone {
                     Flow::Map(convolve(conv, layer, x.into_map(), added))
                 }
             },
-            (Op::BatchNorm { activation, .. }, Some(Layer::BatchNorm(norm))) => {
-                Flow::Map(activation.forward(batch_norm(norm, x.into_map())))
-            }
             (Op::LayerNorm { epsilon, .. }, Some(Layer::LayerNorm(norm))) => {
                 x.over_channels(Norm(norm, *epsilon))
             }
@@ -261,8 +265,9 @@ impl Backbone {
                 Flow::Vector(tokens.slice([0..batch, *place..place + 1]).reshape([batch, width]))
             }
             (Op::Concat, _) => {
-                let maps = std::iter::once(x).chain(inputs).map(Flow::into_map).collect();
-                Flow::Map(Tensor::cat(maps, 1))
+                // Channels are last in memory: so each pixel's are copied in one piece.
+                let maps = std::iter::once(x).chain(inputs).map(|map| map.into_map().permute([0, 2, 3, 1]));
+                Flow::Map(Tensor::cat(maps.collect(), 3).permute([0, 3, 1, 2]))
             }
             (Op::Add(activation), _) => match (x, next()) {
                 (Flow::Map(a), Flow::Map(b)) => Flow::Map(activation.forward(a + b)),
@@ -319,43 +324,19 @@ fn one_pixel(layer: &Conv2d, x: Tensor<2>, activation: Activation) -> Tensor<2> 
     }
 }
 
-/// BatchNorm whose running variance takes in the unbiased variance of the batch, as PyTorch's does.
-fn batch_norm(norm: &BatchNorm, x: Tensor<4>) -> Tensor<4> {
-    if !(x.device().is_autodiff() && norm.training.is_enabled()) {
-        return norm.forward(x);
-    }
-    let [batch, channels, height, width] = x.dims();
-    let count = batch * height * width;
-    let mean = x.clone().mean_dims(&[0, 2, 3]);
-    let centred = x - mean.clone();
-    let variance = (centred.clone() * centred.clone()).mean_dims(&[0, 2, 3]);
-    let unbiased = count as f64 / (count.max(2) - 1) as f64;
-    for (running, newest) in [(&norm.running_mean, mean), (&norm.running_var, variance.clone() * unbiased)] {
-        let newest = newest.reshape([channels]).detach();
-        let before = running.value_sync().to_device(&newest.device());
-        running.update((before * (1.0 - norm.momentum) + newest * norm.momentum).detach());
-    }
-    let shape = [1, channels, 1, 1];
-    let (gamma, beta) = (norm.gamma.val().reshape(shape), norm.beta.val().reshape(shape));
-    centred * (variance + norm.epsilon).sqrt().recip() * gamma + beta
-}
-
 /// The four pixels of each square as channels of one.
 fn squares(x: Tensor<4>) -> Tensor<4> {
-    use burn::tensor::ops::PadMode;
     let [batch, channels, height, width] = x.dims();
-    let x = match (height % 2, width % 2) {
-        (0, 0) => x,
-        (below, right) => x.pad((0, right, 0, below), PadMode::Constant(0.0)),
-    };
     let [rows, columns] = [height.div_ceil(2), width.div_ceil(2)];
-    // Rows and columns of squares, each with its place within: [batch, c, rows, 2 (y), columns, 2 (x)].
-    x.reshape([batch, channels, rows, 2, columns, 2]).permute([0, 5, 3, 1, 2, 4]).reshape([
-        batch,
-        4 * channels,
-        rows,
-        columns,
-    ])
+    let corners = (0..rows * columns).flat_map(|square| {
+        [[0, 0], [1, 0], [0, 1], [1, 1]].map(|[down, right]| {
+            let [y, x] = [square / columns * 2 + down, square % columns * 2 + right];
+            (y < height && x < width).then_some(y * width + x)
+        })
+    });
+    let order = Arrangement::new(height * width, corners);
+    let pixels = x.permute([0, 2, 3, 1]).reshape([batch, height * width, channels]);
+    arrange(pixels, &order).reshape([batch, rows, columns, 4 * channels]).permute([0, 3, 1, 2])
 }
 
 impl AttentionLayer {

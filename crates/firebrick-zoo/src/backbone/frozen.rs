@@ -86,15 +86,25 @@ impl Backbone {
                     let stored = |node: usize| self.stored(node, shapes[nodes[node].inputs[0].0]);
                     for link in links {
                         let added = match link.residue {
-                            Residue::None => None,
+                            Residue::None | Residue::Append(_) => None,
                             Residue::Input => Some(x),
                             Residue::Projection(node) => Some(builder.conv(x, &stored(node)?.params(), None)),
                             Residue::Value(value) => Some(values[value.0]?),
                         };
-                        let stored = link.convs.iter().map(|&node| stored(node));
-                        let stored = stored.collect::<Option<Vec<Stored>>>()?;
+                        // A norm that follows no convolution can only begin a link.
+                        let (norms, convs): (Vec<_>, Vec<_>) = link
+                            .convs
+                            .iter()
+                            .partition(|&&node| matches!(nodes[node].op, Op::BatchNorm { .. }));
+                        let mut y = x;
+                        for norm in norms {
+                            y = self.compile_node(norm, &mut builder, &[y], shapes)?;
+                        }
+                        let stored = convs.into_iter().map(stored).collect::<Option<Vec<Stored>>>()?;
                         let params: Vec<ConvParams> = stored.iter().map(Stored::params).collect();
-                        x = chain(&mut builder, x, &params, added);
+                        y = chain(&mut builder, y, &params, added);
+                        let appends = matches!(link.residue, Residue::Append(_));
+                        x = if appends { builder.concat(&[x, y]) } else { y };
                     }
                     x
                 }

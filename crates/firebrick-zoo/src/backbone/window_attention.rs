@@ -2,9 +2,8 @@
 
 use burn::module::{Module, Param};
 use burn::nn::Linear;
-use burn::tensor::ops::PadMode;
-use burn::tensor::{Device, Int, Tensor, TensorData};
-use firebrick_autodiff::softmax;
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use firebrick_autodiff::{Arrangement, AttentionOptions, arrange, self_attention};
 use firebrick_nn::{Activation, Initializer, dense, seed_of};
 
 use super::layer::linear;
@@ -21,9 +20,6 @@ pub struct WindowAttentionLayer {
     /// `h x w` places.
     pub table: Param<Tensor<2>>,
 }
-
-/// Added to the score of a key in another part of the image than the query; torchvision's figure.
-const HIDDEN: f32 = -100.0;
 
 impl WindowAttentionLayer {
     pub(super) fn new(settings: &WindowAttention, seed: u64, device: &Device) -> Self {
@@ -50,48 +46,24 @@ impl WindowAttentionLayer {
         let [batch, channels, height, width] = x.dims();
         let padded = settings.padded([height, width]);
         let shift = settings.shift_in(padded);
-        let x = match [padded[0] - height, padded[1] - width] {
-            [0, 0] => x,
-            [below, right] => x.pad((0, right, 0, below), PadMode::Constant(0.0)),
-        };
-        let x = x.permute([0, 2, 3, 1]);
-        let x = rotate(rotate(x, 1, shift[0]), 2, shift[1]);
-        let [down, across] = [padded[0] / window[0], padded[1] / window[1]];
-        let (windows, places) = (down * across, window[0] * window[1]);
-        let x = x
-            .reshape([batch, down, window[0], across, window[1], channels])
-            .permute([0, 1, 3, 2, 4, 5])
-            .reshape([batch * windows, places, channels]);
+        let windows = padded[0] / window[0] * (padded[1] / window[1]);
+        let places = window[0] * window[1];
+        let order = in_windows([height, width], padded, window, shift);
+        let pixels = x.permute([0, 2, 3, 1]).reshape([batch, height * width, channels]);
+        let x = arrange(pixels, &order).reshape([batch * windows, places, channels]);
 
-        let part = channels / heads;
         let qkv = dense(&self.qkv, x, Activation::None);
-        let qkv = qkv.reshape([batch * windows, places, 3, heads, part]).permute([2, 0, 3, 1, 4]);
-        let [query, key, value] =
-            [0, 1, 2].map(|of| qkv.clone().narrow(0, of, 1).reshape([batch * windows, heads, places, part]));
-        let scores = query.mul_scalar(1.0 / (part as f64).sqrt()).matmul(key.swap_dims(2, 3));
-        let mut scores = scores + self.bias(window).reshape([1, heads, places, places]);
-        if shift != [0, 0] {
-            let mask = Tensor::<5>::from_data(
-                TensorData::new(hidden(padded, window, shift), [1, windows, 1, places, places]),
-                &scores.device(),
-            );
-            scores = (scores.reshape([batch, windows, heads, places, places]) + mask).reshape([
-                batch * windows,
-                heads,
-                places,
-                places,
-            ]);
-        }
-        let context = softmax(scores, 3).matmul(value).swap_dims(1, 2);
-        let x = dense(&self.output, context.reshape([batch * windows, places, channels]), Activation::None);
+        // The windows of an image are one after another, and images are alike.
+        let mask = (shift != [0, 0]).then(|| {
+            let hidden = TensorData::new(hidden(padded, window, shift), [windows, 1, places, places]);
+            Tensor::<4, Bool>::from_data(hidden, &qkv.device())
+        });
+        let bias = Some(self.bias(window).reshape([1, heads, places, places]));
+        let context = self_attention(qkv, heads, AttentionOptions { mask, bias, ..Default::default() });
+        let x = dense(&self.output, context, Activation::None);
 
-        let x = x
-            .reshape([batch, down, across, window[0], window[1], channels])
-            .permute([0, 1, 3, 2, 4, 5])
-            .reshape([batch, padded[0], padded[1], channels]);
-        let back = [0, 1].map(|axis| (padded[axis] - shift[axis]) % padded[axis]);
-        let x = rotate(rotate(x, 1, back[0]), 2, back[1]);
-        x.slice([0..batch, 0..height, 0..width, 0..channels]).permute([0, 3, 1, 2])
+        let pixels = arrange(x.reshape([batch, windows * places, channels]), &order.inverse());
+        pixels.reshape([batch, height, width, channels]).permute([0, 3, 1, 2])
     }
 
     /// What is added to the scores, `[heads, places * places]`.
@@ -109,18 +81,24 @@ impl WindowAttentionLayer {
     }
 }
 
-/// The axis begun at place `by`, what is before it put to the end.
-fn rotate(x: Tensor<4>, axis: usize, by: usize) -> Tensor<4> {
-    if by == 0 {
-        return x;
-    }
-    let length = x.dims()[axis];
-    Tensor::cat(vec![x.clone().narrow(axis, by, length - by), x.narrow(axis, 0, by)], axis)
+/// The pixels of a map of `size` one window after another, each row by row: the map is `padded` below and to the right, and begun at place
+/// `shift` of both axes, what is before it put to the end.
+fn in_windows(size: [usize; 2], padded: [usize; 2], window: [usize; 2], shift: [usize; 2]) -> Arrangement {
+    let [rows, columns] = [padded[0] / window[0], padded[1] / window[1]];
+    let places = (0..rows * columns).flat_map(|index| {
+        let first = [index / columns * window[0], index % columns * window[1]];
+        (0..window[0] * window[1]).map(move |place| {
+            let [y, x] = [first[0] + place / window[1], first[1] + place % window[1]];
+            let [y, x] = [(y + shift[0]) % padded[0], (x + shift[1]) % padded[1]];
+            (y < size[0] && x < size[1]).then_some(y * size[1] + x)
+        })
+    });
+    Arrangement::new(size[0] * size[1], places)
 }
 
-/// What is added to the scores of every window, `[windows, places, places]`: a rotated map's last windows hold parts that are not
+/// Which keys of every window a query does not see, `[windows, places, places]`: a rotated map's last windows hold parts that are not
 /// neighbours in the image.
-fn hidden(size: [usize; 2], window: [usize; 2], shift: [usize; 2]) -> Vec<f32> {
+fn hidden(size: [usize; 2], window: [usize; 2], shift: [usize; 2]) -> Vec<bool> {
     // Of a place along an axis: before the last window, in it, or rotated into it.
     let part = |axis: usize, place: usize| match size[axis] - place {
         _ if shift[axis] == 0 => 0,
@@ -135,7 +113,7 @@ fn hidden(size: [usize; 2], window: [usize; 2], shift: [usize; 2]) -> Vec<f32> {
                 .map(|place| 3 * part(0, top + place / window[1]) + part(1, left + place % window[1]))
                 .collect();
             for query in &parts {
-                mask.extend(parts.iter().map(|key| if key == query { 0.0 } else { HIDDEN }));
+                mask.extend(parts.iter().map(|key| key != query));
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The backward pass: every tile's weights once more, from the logarithms of the rows' sums.
 
 use super::{AttentionResult, AttentionShape, Forward, Places, TILE, Tokens};
+use crate::buffer::Shared;
 use crate::chain::Work;
 use crate::grad::lanes;
 use crate::grad::matmul::{Packed, Part, Strided};
@@ -13,6 +14,8 @@ pub(super) struct Backward<'a> {
     pub(super) forward: AttentionResult<'a>,
     /// Of queries, keys and values.
     pub(super) to: [Places<'a>; 3],
+    /// The scores', `[batch, heads, queries, keys]`, zeros before; empty if they are not wanted.
+    pub(super) slopes: Shared<'a>,
 }
 
 impl Backward<'_> {
@@ -104,6 +107,13 @@ impl Backward<'_> {
                         }
                     },
                 );
+                if self.slopes.len() > 0 {
+                    for (row, slopes) in rows.clone().zip(slopes.chunks_exact(TILE)) {
+                        let at = (head * queries + row) * keys + tile.keys.start;
+                        // SAFETY: every head has its rows to itself.
+                        unsafe { self.slopes.put(at, &slopes[..tile.keys.len()]) };
+                    }
+                }
                 for (from, right, sums, row) in [
                     (&weights, &grad_packed, &mut value_sums, grad_width),
                     (&slopes, &queries_packed, &mut key_sums, keys_down.width()),

@@ -10,7 +10,7 @@ use super::lanes;
 use super::matmul::{Packed, Part, Strided};
 use crate::SimdLevel;
 use crate::buffer::Shared;
-use crate::chain::Work;
+use crate::chain::{Pooled, Work};
 use crate::simd::Simd;
 use backward::Backward;
 use rayon::prelude::*;
@@ -98,6 +98,17 @@ pub struct ScoreBias<'a> {
     pub values: &'a [f32],
     /// Values from one sequence, head and query to the next; 0 where they share.
     pub strides: [usize; 3],
+    /// Sequences after which it begins anew, as with the windows of every image of a batch: a divisor of the batch.
+    pub period: usize,
+    /// Whether the backward pass gives its gradient. It then stores the scores' gradients.
+    pub learnt: bool,
+}
+
+impl ScoreBias<'_> {
+    /// Where the values of a sequence's head begin.
+    fn start(&self, sequence: usize, head: usize) -> usize {
+        sequence % self.period * self.strides[0] + head * self.strides[1]
+    }
 }
 
 /// What [`attention`] returns: the result, and what [`attention_backward`] needs of it.
@@ -127,6 +138,8 @@ pub struct AttentionGradients {
     pub key: Vec<f32>,
     /// Of the values.
     pub value: Vec<f32>,
+    /// Of a [learnt](ScoreBias::learnt) bias: `[period, heads, queries, keys]`, whatever it shares.
+    pub bias: Option<Vec<f32>>,
 }
 
 /// `softmax(query · keyᵀ * scale + bias) · value` for each sequence and head. The result is `[batch, heads, queries, value_width]`, its rows in
@@ -147,8 +160,7 @@ pub fn attention(
     level.run(Forward { shape, query, key, value, bias, order })
 }
 
-/// The gradients of the queries, keys and values for the gradient `grad` of what [`attention`] gave as `forward`; of the bias there
-/// is none. The queries' has its rows in the first of the orders, those of keys and values in the second.
+/// The gradients of the queries, keys, values and a learnt bias for the gradient `grad` of what [`attention`] gave as `forward`. The queries' has its rows in the first of the orders, those of keys and values in the second.
 ///
 /// # Panics
 /// As [`attention`].
@@ -179,13 +191,13 @@ pub fn attention_backward(
                 width,
             }
         });
-    level.run(Backward { inputs, grad, forward, to });
+    let bias = backward(level, inputs, grad, forward, to);
     for (vector, (tokens, width, _)) in gradients.iter_mut().zip(sizes) {
         // SAFETY: the rows of the orders fill the vector, and every row has been written.
         unsafe { vector.set_len(len(tokens, width)) };
     }
     let [query, key, value] = gradients;
-    AttentionGradients { query, key, value }
+    AttentionGradients { query, key, value, bias }
 }
 
 /// The queries, keys and values of self-attention as one linear layer computes them: `[batch, tokens, 3, heads, width]`.
@@ -200,7 +212,30 @@ fn packed_strides(shape: &AttentionShape) -> [usize; 3] {
     [shape.queries * row, shape.width, row]
 }
 
-/// As [`attention_backward`], of [`packed_tokens`]: the gradient of all three, `[batch, tokens, 3, heads, width]`.
+/// Computes the gradients `to` their places, and returns that of a learnt bias.
+fn backward(
+    level: SimdLevel,
+    inputs: Forward<'_>,
+    grad: Tokens<'_>,
+    forward: AttentionResult<'_>,
+    to: [Places<'_>; 3],
+) -> Option<Vec<f32>> {
+    let AttentionShape { batch, heads, queries, keys, .. } = inputs.shape;
+    let period = inputs.bias.filter(|bias| bias.learnt).map(|bias| bias.period);
+    let matrix = queries * keys;
+    let mut slopes = Pooled::zeroed(if period.is_some() { batch * heads * matrix } else { 0 });
+    level.run(Backward { inputs, grad, forward, to, slopes: Shared::new(&mut slopes) });
+    let period = period?;
+    let mut gradient = vec![0.0; period * heads * matrix];
+    gradient.par_chunks_exact_mut(matrix).enumerate().for_each(|(index, sum)| {
+        for slopes in slopes.chunks_exact(matrix).skip(index).step_by(period * heads) {
+            sum.iter_mut().zip(slopes).for_each(|(sum, slope)| *sum += slope);
+        }
+    });
+    Some(gradient)
+}
+
+/// As [`attention_backward`], of [`packed_tokens`]: the gradient of all three, `[batch, tokens, 3, heads, width]`, and that of a learnt bias.
 ///
 /// # Panics
 /// As [`attention`]; if there are other keys than queries, or values of another width.
@@ -211,7 +246,7 @@ pub fn packed_attention_backward(
     qkv: &[f32],
     bias: Option<ScoreBias<'_>>,
     forward: AttentionResult<'_>,
-) -> Vec<f32> {
+) -> (Vec<f32>, Option<Vec<f32>>) {
     let AttentionShape { batch, heads, queries, keys, width, value_width, .. } = shape;
     assert!(queries == keys && width == value_width, "attention: {shape:?} cannot be packed");
     let [query, key, value] = packed_tokens(qkv, &shape);
@@ -222,10 +257,10 @@ pub fn packed_attention_backward(
     let all = Shared::spare(&mut gradient, len);
     let strides = packed_strides(&shape);
     let to = [0, 1, 2].map(|part| Places { to: all.from(part * heads * width), strides, width });
-    level.run(Backward { inputs, grad, forward, to });
+    let bias = backward(level, inputs, grad, forward, to);
     // SAFETY: the rows of the three fill the vector, and every row has been written.
     unsafe { gradient.set_len(len) };
-    gradient
+    (gradient, bias)
 }
 
 fn check_backward(inputs: &Forward<'_>, grad: Tokens<'_>, forward: AttentionResult<'_>) {
@@ -267,7 +302,12 @@ fn check(
     reaches(shape, "keys", key.values, key.strides, keys, width);
     reaches(shape, "values", value.values, value.strides, keys, value_width);
     if let Some(bias) = bias {
-        reaches(shape, "biases", bias.values, bias.strides, queries, keys);
+        let ScoreBias { values, strides, period, .. } = bias;
+        assert!(
+            period > 0 && batch.is_multiple_of(period),
+            "attention: {batch} sequences with a bias for {period}"
+        );
+        reaches(&AttentionShape { batch: period, ..*shape }, "biases", values, strides, queries, keys);
     }
 }
 
@@ -358,9 +398,7 @@ impl<'a> Forward<'a> {
         let shape = self.shape;
         let end = if shape.causal { shape.keys.min(queries.end) } else { shape.keys };
         let (sequence, head) = self.place(head);
-        let bias = self.bias.map(|ScoreBias { values, strides }| {
-            (&values[sequence * strides[0] + head * strides[1]..], strides[2])
-        });
+        let bias = self.bias.map(|bias| (&bias.values[bias.start(sequence, head)..], bias.strides[2]));
         (0..end).step_by(TILE).map(move |first| Tile {
             shape,
             queries: queries.clone(),

@@ -11,6 +11,7 @@ struct Case {
     grad: Vec<f32>,
     bias: Vec<f32>,
     bias_strides: [usize; 3],
+    period: usize,
 }
 
 impl Case {
@@ -34,12 +35,19 @@ impl Case {
             grad: of(queries, value_width, 4),
             bias,
             bias_strides,
+            period: batch,
         }
+    }
+
+    /// With a bias for so many sequences, again and again.
+    fn with_period(self, period: usize) -> Self {
+        Self { period, ..self }
     }
 
     fn bias(&self) -> Option<ScoreBias<'_>> {
         let used = self.bias_strides != [usize::MAX; 3];
-        used.then_some(ScoreBias { values: &self.bias, strides: self.bias_strides })
+        let Self { bias_strides: strides, period, .. } = *self;
+        used.then_some(ScoreBias { values: &self.bias, strides, period, learnt: true })
     }
 
     fn run(&self, level: SimdLevel) -> (Attention, AttentionGradients) {
@@ -60,14 +68,15 @@ impl Case {
         (forward, back)
     }
 
-    /// The definition and its derivative, in f64: output, and the gradients of queries, keys and values.
-    fn reference(&self) -> [Vec<f64>; 4] {
+    /// The definition and its derivative, in f64: output, and the gradients of queries, keys, values and bias.
+    fn reference(&self) -> [Vec<f64>; 5] {
         let AttentionShape { batch, heads, queries, keys, width, value_width, scale, causal } = self.shape;
         let f = |values: &[f32], row: usize, width: usize, i: usize| f64::from(values[row * width + i]);
         let mut output = vec![0.0; self.grad.len()];
         let mut dq = vec![0.0; self.query.len()];
         let mut dk = vec![0.0; self.key.len()];
         let mut dv = vec![0.0; self.value.len()];
+        let mut db = vec![0.0; self.period * heads * queries * keys];
         for head in 0..batch * heads {
             for i in 0..queries {
                 let q = head * queries + i;
@@ -78,7 +87,7 @@ impl Case {
                         (0..width).map(|w| f(&self.query, q, width, w) * f(&self.key, k, width, w)).sum();
                     let bias = self.bias().map_or(0.0, |bias| {
                         let [b, h, r] = bias.strides;
-                        f64::from(bias.values[head / heads * b + head % heads * h + i * r + j])
+                        f64::from(bias.values[head / heads % self.period * b + head % heads * h + i * r + j])
                     });
                     dot * f64::from(scale) + bias
                 };
@@ -103,7 +112,10 @@ impl Case {
                         output[q * value_width + w] += p[j] * f(&self.value, k, value_width, w);
                         dv[k * value_width + w] += p[j] * f(&self.grad, q, value_width, w);
                     }
-                    let ds = p[j] * (dp[j] - mean) * f64::from(scale);
+                    let ds = p[j] * (dp[j] - mean);
+                    let sequence = head / heads % self.period;
+                    db[((sequence * heads + head % heads) * queries + i) * keys + j] += ds;
+                    let ds = ds * f64::from(scale);
                     for w in 0..width {
                         dq[q * width + w] += ds * f(&self.key, k, width, w);
                         dk[k * width + w] += ds * f(&self.query, q, width, w);
@@ -111,7 +123,7 @@ impl Case {
                 }
             }
         }
-        [output, dq, dk, dv]
+        [output, dq, dk, dv, db]
     }
 }
 
@@ -128,16 +140,23 @@ fn equals_the_definition_at_every_level() {
         Case::new([1, 1, 100, 9, 8, 8], true, NO_BIAS),
         Case::new([2, 2, 66, 65, 5, 6], false, [2 * 66 * 65, 66 * 65, 65]),
         Case::new([2, 2, 66, 66, 5, 6], true, [66, 0, 0]),
+        // Windows of images: a bias each, and one for all.
+        Case::new([6, 3, 9, 9, 4, 4], false, [3 * 81, 81, 9]).with_period(2),
+        Case::new([4, 2, 70, 65, 3, 5], true, [0, 70 * 65, 65]).with_period(1),
     ];
     at_every_level(|level| {
         for case in &cases {
-            let [output, query, key, value] = case.reference();
+            let [output, query, key, value, bias] = case.reference();
             let (forward, back) = case.run(level);
             let what = format!("{level}, {:?}", case.shape);
             assert_close(&forward.output, &output, 5e-6, &what);
             assert_close(&back.query, &query, 2e-5, &what);
             assert_close(&back.key, &key, 2e-5, &what);
             assert_close(&back.value, &value, 2e-5, &what);
+            match case.bias() {
+                Some(_) => assert_close(&back.bias.unwrap(), &bias, 2e-5, &what),
+                None => assert!(back.bias.is_none(), "{what}"),
+            }
         }
     });
 }
@@ -229,7 +248,8 @@ fn packed_queries_keys_and_values_are_those_apart() {
     let grad = turned(&case.grad);
     let [output, grad] = [&forward.output, &grad].map(|values| Tokens { values, strides });
     let result = AttentionResult { output, logsumexp: &forward.logsumexp };
-    let back = packed_attention_backward(SimdLevel::Scalar, case.shape, grad, &qkv, None, result);
+    let (back, of_bias) = packed_attention_backward(SimdLevel::Scalar, case.shape, grad, &qkv, None, result);
+    assert!(of_bias.is_none());
     assert_eq!(
         back,
         pack(&[&gradients.query, &gradients.key, &gradients.value].map(|values| turned(values)))
@@ -238,7 +258,7 @@ fn packed_queries_keys_and_values_are_those_apart() {
 
 #[test]
 fn gives_the_same_bytes_on_any_number_of_threads() {
-    let case = Case::new([2, 4, 90, 80, 16, 16], false, NO_BIAS);
+    let case = Case::new([2, 4, 90, 80, 16, 16], false, [0, 90 * 80, 80]).with_period(1);
     at_every_level(|level| {
         assert!(on_threads(1, || case.run(level)) == on_threads(3, || case.run(level)), "{level}");
     });
