@@ -331,6 +331,7 @@ impl ImageDataGenerator {
             samplewise_std_normalization: self.samplewise_std_normalization,
             mean,
             std,
+            blue_first: false,
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::AugmentError;
 /// What Keras adds to a standard deviation before it divides by it.
 pub(crate) const KERAS_EPSILON: f32 = 1e-6;
 
-/// A normalisation: `x * rescale`, then the samplewise steps, then `(x - mean) / std` for each channel.
+/// A normalisation: `x * rescale`, then the samplewise steps, then `(x - mean) / std` for each channel, then the channels' order.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Normalization {
@@ -23,6 +23,9 @@ pub struct Normalization {
     pub mean: [f32; 3],
     /// Divides each channel, red first; above 0.
     pub std: [f32; 3],
+    /// Hands the channels out blue before green before red, as networks that were first trained in Caffe read them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub blue_first: bool,
 }
 
 impl Normalization {
@@ -39,6 +42,7 @@ impl Normalization {
             samplewise_std_normalization: false,
             mean: [0.0; 3],
             std: [1.0; 3],
+            blue_first: false,
         }
     }
 
@@ -51,6 +55,11 @@ impl Normalization {
     /// Keras' `mode="tf"`, used by its MobileNets: `[-1, 1]`.
     pub fn minus_one_to_one() -> Self {
         Self { mean: [1.0; 3], ..Self::rescale(1.0 / 127.5) }
+    }
+
+    /// Keras' `mode="caffe"`, used by its VGGs and ResNets: blue first, ImageNet's mean of each channel subtracted, and no scale.
+    pub fn caffe() -> Self {
+        Self { mean: [123.68, 116.779, 103.939], blue_first: true, ..Self::identity() }
     }
 
     /// Checks every setting's range.
@@ -85,18 +94,16 @@ impl Normalization {
     /// Normalises one image's values in HWC order, such as its place in a batch.
     pub fn apply_to(&self, values: &mut [f32]) {
         let affine = self.affine(|| Moments::of(values));
-        if affine == PerChannel::IDENTITY {
-            return;
+        if affine != PerChannel::IDENTITY {
+            affine.apply(values);
         }
-        let affine = affine.repeated();
-        let (blocks, rest) = values.as_chunks_mut::<12>();
-        for block in blocks {
-            for (value, (shift, factor)) in block.iter_mut().zip(affine) {
-                *value = (*value - shift) * factor;
-            }
-        }
-        for (value, (shift, factor)) in rest.iter_mut().zip(affine) {
-            *value = (*value - shift) * factor;
+        self.reorder(values);
+    }
+
+    /// Exchanges red and blue if blue comes first.
+    fn reorder(&self, values: &mut [f32]) {
+        if self.blue_first {
+            values.as_chunks_mut::<3>().0.iter_mut().for_each(|pixel| pixel.swap(0, 2));
         }
     }
 
@@ -115,6 +122,7 @@ impl Normalization {
         for ((value, level), (shift, factor)) in rest.iter_mut().zip(level_rest).zip(affine) {
             *value = (f32::from(*level) - shift) * factor;
         }
+        self.reorder(&mut values);
         Rgb32FImage::from_raw(image.width(), image.height(), values)
             .expect("the buffer was made for this size")
     }
@@ -147,6 +155,19 @@ struct PerChannel([(f32, f32); 3]);
 
 impl PerChannel {
     const IDENTITY: Self = Self([(0.0, 1.0); 3]);
+
+    fn apply(self, values: &mut [f32]) {
+        let affine = self.repeated();
+        let (blocks, rest) = values.as_chunks_mut::<12>();
+        for block in blocks {
+            for (value, (shift, factor)) in block.iter_mut().zip(affine) {
+                *value = (*value - shift) * factor;
+            }
+        }
+        for (value, (shift, factor)) in rest.iter_mut().zip(affine) {
+            *value = (*value - shift) * factor;
+        }
+    }
 
     /// For four pixels: the shortest block that is a whole number of vectors.
     fn repeated(self) -> [(f32, f32); 12] {
@@ -243,11 +264,25 @@ mod tests {
     }
 
     #[test]
+    fn agrees_with_the_formula_of_keras_for_networks_of_caffe() {
+        let image = gradient();
+        for (value, level) in Normalization::caffe().convert(&image).pixels().zip(image.pixels()) {
+            let [red, green, blue] = level.0.map(f32::from);
+            let expected = [blue - 103.939, green - 116.779, red - 123.68];
+            assert!(value.0.iter().zip(expected).all(|(value, expected)| (value - expected).abs() < 1e-4));
+        }
+        // Nothing but the order.
+        let reordered = Normalization { blue_first: true, ..Normalization::identity() }.convert(&image);
+        assert_eq!(reordered.get_pixel(1, 2).0, [16.0, 100.0, 30.0]);
+    }
+
+    #[test]
     fn gives_the_same_from_levels_and_from_floats() {
         let image = gradient();
         for normalization in [
             Normalization::imagenet(),
             Normalization::minus_one_to_one(),
+            Normalization::caffe(),
             Normalization { samplewise_std_normalization: true, ..Normalization::rescale(1.0 / 255.0) },
         ] {
             let mut from_floats = levels(&image);

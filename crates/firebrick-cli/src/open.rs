@@ -51,7 +51,7 @@ pub(crate) fn open(name: &str, weights: Option<&Weights>, device: &Device) -> Re
     })
 }
 
-/// The preprocessing of the published weights; ImageNet's where there are none.
+/// The preprocessing of the published weights; the model's own where there are none.
 fn published_preprocess(spec: &ModelSpec) -> Preprocess {
     match spec.weights.first() {
         Some(weights) => weights.preprocess(spec.input_size),
@@ -59,7 +59,7 @@ fn published_preprocess(spec: &ModelSpec) -> Preprocess {
             input_size: spec.input_size,
             geometry: firebrick::augment::Geometry::Squash,
             interpolation: firebrick::augment::Interpolation::Bilinear,
-            normalization: firebrick::augment::Normalization::imagenet(),
+            normalization: spec.normalization(),
         },
     }
 }

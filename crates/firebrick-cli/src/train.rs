@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
-use firebrick::augment::{Augmentation, Geometry, Interpolation, Normalization, Preprocess};
+use firebrick::augment::{Augmentation, Geometry, Interpolation, Preprocess};
 use firebrick::burn::tensor::Device;
 use firebrick::data::{DecodeLimits, FolderOptions, ImageFolder, Sample};
 use firebrick::nn::{ClassifierHead, Network};
@@ -197,7 +197,7 @@ fn preprocess(
         input_size: config.input_size.0.map_or(spec.input_size, |side| [side, side]),
         geometry: Geometry::Squash,
         interpolation: Interpolation::Bilinear,
-        normalization: Normalization::imagenet(),
+        normalization: spec.normalization(),
     };
     if let Some(augmentation) = augmentation {
         let featurewise = match augmentation {

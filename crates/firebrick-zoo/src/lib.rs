@@ -63,8 +63,8 @@ pub use backbone::{AttentionLayer, Backbone, Block, FrozenBackbone, Layer, Windo
 pub use bert::{BertConfig, BertEncoder, BertLayer};
 pub use bert_heads::{BertClassifier, BertMaskedLm, BertTokenClassifier};
 pub use checkpoint::{
-    Checkpoint, Dtype, Fingerprint, Format, Likeness, Mismatch, Misshapen, NamedTensor, keras_names,
-    likeness, write_safetensors,
+    Checkpoint, Dtype, Fingerprint, Format, KerasNames, Likeness, Mismatch, Misshapen, NamedTensor,
+    keras_names, likeness, write_safetensors,
 };
 pub use classifier::{Classifier, CreateOptions, create};
 pub use error::ZooError;
@@ -80,7 +80,7 @@ pub use sentence_encoder::{
     EmbedOptions, Embeddings, SentenceEncoder, SentenceModelSpec, find_sentence_model, sentence_models,
 };
 pub use sequence_spec::{SequenceArchitecture, SequenceSpec, find_sequence, sequence_models};
-pub use spec::{Alias, Build, BuildOptions, ModelSpec, WeightsSpec, find, models};
+pub use spec::{Alias, Build, BuildOptions, Framework, KerasInput, ModelSpec, WeightsSpec, find, models};
 pub use table_package::{MlpSettings, TableManifest, TablePackage};
 pub use transformer::{GreedyDecoding, NormPlaces, Transformer, TransformerConfig};
 pub use weights::{Progress, load_pretrained, load_pretrained_with, locate};

@@ -20,6 +20,27 @@ pub struct BuildOptions {
     pub dropout: f64,
 }
 
+/// Whose network a model is, number for number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framework {
+    /// torchvision's or timm's.
+    PyTorch,
+    /// That of `keras.applications`, which reads what its `preprocess_input` gives.
+    Keras(KerasInput),
+}
+
+/// What Keras' `preprocess_input` makes of the levels 0 to 255.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KerasInput {
+    /// `mode="tf"`: `[-1, 1]`.
+    MinusOneToOne,
+    /// `mode="torch"`: torchvision's mean and standard deviation. EfficientNet does the same in its first layers, which are none of the
+    /// network's here.
+    Imagenet,
+    /// `mode="caffe"`: blue before green before red, ImageNet's means subtracted, and no scale.
+    Caffe,
+}
+
 /// Writes an architecture down.
 pub type Build = fn(&BuildOptions) -> Graph;
 
@@ -30,6 +51,8 @@ pub struct ModelSpec {
     pub name: &'static str,
     /// What it is a member of.
     pub family: &'static str,
+    /// Whose it is.
+    pub framework: Framework,
     /// Where it was published.
     pub paper: &'static str,
     /// Writes it down.
@@ -132,6 +155,28 @@ impl ModelSpec {
     pub fn graph(&self, options: &BuildOptions) -> Graph {
         (self.build)(options)
     }
+
+    /// What the levels 0 to 255 become where no published weights say otherwise: ImageNet's mean and standard deviation, or for a model
+    /// of Keras' what its `preprocess_input` does.
+    pub fn normalization(&self) -> Normalization {
+        match self.framework {
+            Framework::PyTorch | Framework::Keras(KerasInput::Imagenet) => Normalization::imagenet(),
+            Framework::Keras(KerasInput::MinusOneToOne) => Normalization::minus_one_to_one(),
+            Framework::Keras(KerasInput::Caffe) => Normalization::caffe(),
+        }
+    }
+
+    /// Whether it is a model of `keras.applications`.
+    pub fn is_keras(&self) -> bool {
+        matches!(self.framework, Framework::Keras(_))
+    }
+
+    /// Keras' own model of the same layers, for a model of torchvision's or timm's; none where there is none, or it differs in more than
+    /// padding and epsilons.
+    pub fn keras_twin(&self) -> Option<&'static Self> {
+        let same = |twin: &&Self| twin.family == self.family && twin.parameters == self.parameters;
+        models().filter(|twin| !self.is_keras() && twin.is_keras()).find(same)
+    }
 }
 
 /// Every model of the zoo.
@@ -174,6 +219,16 @@ mod tests {
         assert!(message.contains("did you mean `mobilenet_v2`"), "{message}");
         let message = find("zzz").expect_err("unlike any").to_string();
         assert!(!message.contains("did you mean"), "{message}");
+    }
+
+    #[test]
+    fn a_model_of_keras_is_found_by_its_twin() {
+        let twin = |name| find(name).expect("in the zoo").keras_twin().map(|twin| twin.name);
+        assert_eq!(twin("mobilenet_v2"), Some("keras_mobilenet_v2"));
+        assert_eq!(twin("mobilenet_v1"), Some("keras_mobilenet"));
+        assert_eq!(twin("keras_mobilenet_v2"), None);
+        // It has biases that torchvision's has not.
+        assert_eq!(twin("resnet50"), None);
     }
 
     #[test]

@@ -39,6 +39,7 @@ const LINES: &[Line] = &[
     Line("densenet121", 32, Some([33, 65]), Learns::Fast),
     Line("mobilenet_v1", 32, Some([33, 65]), Learns::Fast),
     Line("mobilenet_v2_0.35", 32, Some([33, 65]), Learns::Fast),
+    Line("keras_mobilenet_v2_0.35", 32, Some([33, 65]), Learns::Fast),
     Line("mobilenet_v3_small", 32, Some([33, 65]), Learns::Fast),
     Line("efficientnet_b0", 32, Some([33, 65]), Learns::Fast),
     Line("efficientnet_v2_s", 32, Some([33, 65]), Learns::Fast),

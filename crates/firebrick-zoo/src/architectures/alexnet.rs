@@ -5,7 +5,7 @@
 use firebrick_nn::{Activation, Initializer, Padding};
 
 use crate::graph::{Conv, Graph, GraphBuilder};
-use crate::{BuildOptions, ModelSpec};
+use crate::{BuildOptions, Framework, ModelSpec};
 
 /// Place in torchvision's `features`, output channels, kernel, stride, padding, and whether a pool follows.
 const CONVOLUTIONS: [(usize, usize, usize, usize, usize, bool); 5] = [
@@ -44,6 +44,7 @@ fn alexnet(options: &BuildOptions) -> Graph {
 pub(crate) static MODELS: &[ModelSpec] = &[ModelSpec {
     name: "alexnet",
     family: "AlexNet",
+    framework: Framework::PyTorch,
     paper: "Krizhevsky 2014, arXiv:1404.5997",
     build: alexnet,
     input_size: [224, 224],

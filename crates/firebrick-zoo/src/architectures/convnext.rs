@@ -6,7 +6,7 @@ use firebrick_nn::{Activation, Initializer, Padding};
 
 use super::growing;
 use crate::graph::{Conv, Graph, GraphBuilder, Op, Value};
-use crate::{Build, BuildOptions, ModelSpec, WeightsSpec};
+use crate::{Build, BuildOptions, Framework, ModelSpec, WeightsSpec};
 
 /// First value of a branch's factors.
 const LAYER_SCALE: f32 = 1e-6;
@@ -80,6 +80,7 @@ const fn spec(
     ModelSpec {
         name,
         family: "ConvNeXt",
+        framework: Framework::PyTorch,
         paper: "Liu et al. 2022, arXiv:2201.03545",
         build,
         input_size: [224, 224],

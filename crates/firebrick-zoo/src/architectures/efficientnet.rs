@@ -1,13 +1,14 @@
 //! EfficientNet B0 to B7: width, depth and image size scaled together. Tan & Le 2019, arXiv:1905.11946, table 1.
 //!
-//! Layer for layer torchvision's, whose checkpoints they read. timm's B0 to B4 are the same; its larger ones add another epsilon to the
+//! Layer for layer torchvision's, whose checkpoints they read, or Keras', whose layers have the same names here. timm's B0 to B4 are the same; its larger ones add another epsilon to the
 //! variances.
 
 use firebrick_augment::Interpolation;
-use firebrick_nn::Activation;
+use firebrick_nn::{Activation, Padding};
 
+use super::{NORM_OF_KERAS, NORM_OF_PYTORCH};
 use crate::graph::{Conv, Graph, GraphBuilder, SqueezeExcite, Value};
-use crate::{Alias, Build, BuildOptions, ModelSpec, WeightsSpec, divisible};
+use crate::{Alias, Build, BuildOptions, Framework, KerasInput, ModelSpec, WeightsSpec, divisible};
 
 /// A stage of an EfficientNet: blocks of one kind.
 #[derive(Clone, Copy)]
@@ -35,6 +36,17 @@ pub(super) struct Config<'a> {
     pub features: usize,
     /// Epsilon and momentum of its norms.
     pub norm: (f64, f64),
+    /// Around convolutions with a stride, where it is not half the kernel.
+    pub strided: Option<Padding>,
+}
+
+impl Config<'_> {
+    fn strided(&self, conv: Conv, stride: usize) -> Conv {
+        match self.strided {
+            Some(padding) if stride > 1 => conv.stride(stride).padding(padding),
+            _ => conv.stride(stride),
+        }
+    }
 }
 
 /// The network, of both versions of the family.
@@ -45,7 +57,8 @@ pub(super) fn network(options: &BuildOptions, config: &Config) -> Graph {
         layer(config, name, inputs, outputs, kernel, activation)
     };
     let mut channels = config.stem;
-    let mut x = b.conv(b.input(), layer("features.0", options.channels, channels, 3, silu).stride(2));
+    let stem = layer("features.0", options.channels, channels, 3, silu);
+    let mut x = b.conv(b.input(), config.strided(stem, 2));
     let total: usize = config.stages.iter().map(|stage| stage.blocks).sum();
     let mut before = 0;
     for (index, stage) in config.stages.iter().enumerate() {
@@ -126,7 +139,8 @@ impl Block<'_> {
             x = b.conv(x, self.layer(place, self.channels, wide, 1, silu));
             place += 1;
         }
-        x = b.conv(x, self.layer(place, wide, wide, stage.kernel, silu).stride(self.stride).groups(wide));
+        let depthwise = self.layer(place, wide, wide, stage.kernel, silu).groups(wide);
+        x = b.conv(x, self.config.strided(depthwise, self.stride));
         let gate = SqueezeExcite {
             name: format!("{}.{}", self.name, place + 1),
             channels: wide,
@@ -144,11 +158,12 @@ impl Block<'_> {
         let (stage, silu) = (self.stage, Activation::Silu);
         if stage.expansion > 1 {
             let wide = self.channels * stage.expansion;
-            let x = b.conv(input, self.layer(0, self.channels, wide, stage.kernel, silu).stride(self.stride));
+            let expand = self.layer(0, self.channels, wide, stage.kernel, silu);
+            let x = b.conv(input, self.config.strided(expand, self.stride));
             return self.project(b, x, input, self.layer(1, wide, stage.outputs, 1, Activation::None));
         }
-        let x = b
-            .conv(input, self.layer(0, self.channels, stage.outputs, stage.kernel, silu).stride(self.stride));
+        let only = self.layer(0, self.channels, stage.outputs, stage.kernel, silu);
+        let x = b.conv(input, self.config.strided(only, self.stride));
         if !self.is_residual() {
             return x;
         }
@@ -170,7 +185,7 @@ const B0: [(usize, usize, usize, usize, usize); 7] = [
 ];
 
 /// B0 with so many times its channels and layers.
-fn efficientnet(options: &BuildOptions, width: f64, depth: f64, norm: (f64, f64)) -> Graph {
+fn efficientnet(options: &BuildOptions, width: f64, depth: f64, flavour: &Flavour) -> Graph {
     let channels = |base: usize| divisible(base as f64 * width, 8);
     let stages = B0.map(|(expansion, kernel, stride, outputs, blocks)| Stage {
         fused: false,
@@ -180,13 +195,21 @@ fn efficientnet(options: &BuildOptions, width: f64, depth: f64, norm: (f64, f64)
         outputs: channels(outputs),
         blocks: (blocks as f64 * depth).ceil() as usize,
     });
-    let config = Config { stem: channels(32), stages: &stages, features: 4 * channels(320), norm };
+    let Flavour { norm, strided } = *flavour;
+    let config = Config { stem: channels(32), stages: &stages, features: 4 * channels(320), norm, strided };
     network(options, &config)
 }
 
-/// PyTorch's epsilon and momentum; those of B5 and larger come from TensorFlow.
-const PYTORCH: (f64, f64) = (1e-5, 0.1);
-const TENSORFLOW: (f64, f64) = (1e-3, 0.01);
+/// What tells torchvision's networks from Keras': epsilon and momentum of the norms, and padding.
+struct Flavour {
+    norm: (f64, f64),
+    strided: Option<Padding>,
+}
+
+/// The norms of torchvision's B5 and larger come from TensorFlow.
+const PYTORCH: Flavour = Flavour { norm: NORM_OF_PYTORCH, strided: None };
+const TENSORFLOW: Flavour = Flavour { norm: (1e-3, 0.01), strided: None };
+const KERAS: Flavour = Flavour { norm: NORM_OF_KERAS, strided: Some(Padding::Same) };
 
 const TIMM: &[Alias] = &[Alias { framework: "timm", name: timm }];
 
@@ -219,6 +242,15 @@ fn timm(name: &str) -> Option<String> {
     Some(format!("{layer}.{leaf}"))
 }
 
+/// The images of Keras' models have other sizes.
+const fn keras(name: &'static str, side: u32, build: Build, parameters: u64) -> ModelSpec {
+    ModelSpec {
+        framework: Framework::Keras(KerasInput::Imagenet),
+        multiply_adds: None,
+        ..spec(name, side, build, parameters, 0.0, &[])
+    }
+}
+
 const fn spec(
     name: &'static str,
     side: u32,
@@ -230,6 +262,7 @@ const fn spec(
     ModelSpec {
         name,
         family: "EfficientNet",
+        framework: Framework::PyTorch,
         paper: "Tan & Le 2019, arXiv:1905.11946",
         build,
         input_size: [side, side],
@@ -246,7 +279,7 @@ pub(crate) static MODELS: &[ModelSpec] = &[
         ..spec(
             "efficientnet_b0",
             224,
-            |o| efficientnet(o, 1.0, 1.0, PYTORCH),
+            |o| efficientnet(o, 1.0, 1.0, &PYTORCH),
             5_288_548,
             0.386,
             &[torchvision!(
@@ -260,7 +293,7 @@ pub(crate) static MODELS: &[ModelSpec] = &[
         ..spec(
             "efficientnet_b1",
             240,
-            |o| efficientnet(o, 1.0, 1.1, PYTORCH),
+            |o| efficientnet(o, 1.0, 1.1, &PYTORCH),
             7_794_184,
             0.687,
             &[torchvision!("efficientnet_b1", "c27df63c", 31_600_411, 79.838, crop: 240, resize: 255)],
@@ -271,7 +304,7 @@ pub(crate) static MODELS: &[ModelSpec] = &[
         ..spec(
             "efficientnet_b2",
             288,
-            |o| efficientnet(o, 1.1, 1.2, PYTORCH),
+            |o| efficientnet(o, 1.1, 1.2, &PYTORCH),
             9_109_994,
             1.088,
             &[torchvision!(
@@ -285,7 +318,7 @@ pub(crate) static MODELS: &[ModelSpec] = &[
         ..spec(
             "efficientnet_b3",
             300,
-            |o| efficientnet(o, 1.2, 1.4, PYTORCH),
+            |o| efficientnet(o, 1.2, 1.4, &PYTORCH),
             12_233_232,
             1.827,
             &[torchvision!(
@@ -299,7 +332,7 @@ pub(crate) static MODELS: &[ModelSpec] = &[
         ..spec(
             "efficientnet_b4",
             380,
-            |o| efficientnet(o, 1.4, 1.8, PYTORCH),
+            |o| efficientnet(o, 1.4, 1.8, &PYTORCH),
             19_341_616,
             4.394,
             &[torchvision!(
@@ -311,7 +344,7 @@ pub(crate) static MODELS: &[ModelSpec] = &[
     spec(
         "efficientnet_b5",
         456,
-        |o| efficientnet(o, 1.6, 2.2, TENSORFLOW),
+        |o| efficientnet(o, 1.6, 2.2, &TENSORFLOW),
         30_389_784,
         10.266,
         &[torchvision!(
@@ -322,7 +355,7 @@ pub(crate) static MODELS: &[ModelSpec] = &[
     spec(
         "efficientnet_b6",
         528,
-        |o| efficientnet(o, 1.8, 2.6, TENSORFLOW),
+        |o| efficientnet(o, 1.8, 2.6, &TENSORFLOW),
         43_040_704,
         19.068,
         &[torchvision!(
@@ -333,7 +366,7 @@ pub(crate) static MODELS: &[ModelSpec] = &[
     spec(
         "efficientnet_b7",
         600,
-        |o| efficientnet(o, 2.0, 3.1, TENSORFLOW),
+        |o| efficientnet(o, 2.0, 3.1, &TENSORFLOW),
         66_347_960,
         37.746,
         &[torchvision!(
@@ -341,4 +374,12 @@ pub(crate) static MODELS: &[ModelSpec] = &[
             crop: 600, resize: 600, interpolation: Interpolation::Bicubic
         )],
     ),
+    keras("keras_efficientnet_b0", 224, |o| efficientnet(o, 1.0, 1.0, &KERAS), 5_288_548),
+    keras("keras_efficientnet_b1", 240, |o| efficientnet(o, 1.0, 1.1, &KERAS), 7_794_184),
+    keras("keras_efficientnet_b2", 260, |o| efficientnet(o, 1.1, 1.2, &KERAS), 9_109_994),
+    keras("keras_efficientnet_b3", 300, |o| efficientnet(o, 1.2, 1.4, &KERAS), 12_233_232),
+    keras("keras_efficientnet_b4", 380, |o| efficientnet(o, 1.4, 1.8, &KERAS), 19_341_616),
+    keras("keras_efficientnet_b5", 456, |o| efficientnet(o, 1.6, 2.2, &KERAS), 30_389_784),
+    keras("keras_efficientnet_b6", 528, |o| efficientnet(o, 1.8, 2.6, &KERAS), 43_040_704),
+    keras("keras_efficientnet_b7", 600, |o| efficientnet(o, 2.0, 3.1, &KERAS), 66_347_960),
 ];

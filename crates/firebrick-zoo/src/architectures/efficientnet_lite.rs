@@ -6,7 +6,7 @@
 use firebrick_nn::{Activation, Padding};
 
 use crate::graph::{Conv, Graph, GraphBuilder};
-use crate::{Alias, Build, BuildOptions, ModelSpec, divisible};
+use crate::{Alias, Build, BuildOptions, Framework, ModelSpec, divisible};
 
 /// Expansion, kernel, first stride, output channels and repeats of B0's stages.
 const B0: [(usize, usize, usize, usize, usize); 7] = [
@@ -111,6 +111,7 @@ const fn spec(
     ModelSpec {
         name,
         family: "EfficientNet-Lite",
+        framework: Framework::PyTorch,
         paper: "Tan & Le 2019, arXiv:1905.11946",
         build,
         input_size: [side, side],

@@ -6,7 +6,7 @@ use firebrick_augment::Interpolation;
 
 use super::efficientnet::{Config, Stage, network};
 use crate::graph::Graph;
-use crate::{Build, BuildOptions, ModelSpec, WeightsSpec};
+use crate::{Build, BuildOptions, Framework, ModelSpec, WeightsSpec};
 
 /// Blocks of a full convolution: expansion, first stride, output channels, how many.
 const fn fused(expansion: usize, stride: usize, outputs: usize, blocks: usize) -> Stage {
@@ -50,7 +50,7 @@ const L: &[Stage] = &[
 fn efficientnet_v2(options: &BuildOptions, stages: &[Stage]) -> Graph {
     // The first convolution is as wide as the first stage.
     let stem = stages[0].outputs;
-    network(options, &Config { stem, stages, features: 1280, norm: (1e-3, 0.1) })
+    network(options, &Config { stem, stages, features: 1280, norm: (1e-3, 0.1), strided: None })
 }
 
 const fn spec(
@@ -64,6 +64,7 @@ const fn spec(
     ModelSpec {
         name,
         family: "EfficientNetV2",
+        framework: Framework::PyTorch,
         paper: "Tan & Le 2021, arXiv:2104.00298",
         build,
         input_size: [side, side],

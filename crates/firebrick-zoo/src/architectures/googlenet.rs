@@ -6,7 +6,7 @@
 use firebrick_nn::Activation;
 
 use crate::graph::{Conv, Graph, GraphBuilder, Value};
-use crate::{BuildOptions, ModelSpec};
+use crate::{BuildOptions, Framework, ModelSpec};
 
 /// Name, and widths: 1x1; 3x3 reduced and full; 5x5 reduced and full; behind the pool.
 type Mix = (&'static str, [usize; 6]);
@@ -75,6 +75,7 @@ fn inception(b: &mut GraphBuilder, x: Value, name: &str, inputs: usize, widths: 
 pub(crate) static MODELS: &[ModelSpec] = &[ModelSpec {
     name: "googlenet",
     family: "GoogLeNet",
+    framework: Framework::PyTorch,
     paper: "Szegedy et al. 2015, arXiv:1409.4842",
     build: googlenet,
     input_size: [224, 224],

@@ -1,25 +1,44 @@
 //! Inception v3: factorised convolutions. Szegedy et al. 2016, arXiv:1512.00567, table 1.
 //!
-//! Layer for layer torchvision's `inception_v3`, whose checkpoint it reads. The auxiliary head, which only training from scratch wants, is
+//! Layer for layer torchvision's `inception_v3`, whose checkpoint it reads, or Keras' `InceptionV3`, whose layers have the same names here. The auxiliary head, which only training from scratch wants, is
 //! left out.
 
 use firebrick_autodiff::CountPadding;
 use firebrick_nn::{Activation, Padding};
 
+use super::NORM_OF_KERAS;
 use crate::graph::{Conv, Graph, GraphBuilder, Value};
-use crate::{BuildOptions, ModelSpec};
+use crate::{Build, BuildOptions, Framework, KerasInput, ModelSpec};
 
-/// A convolution, its norm and a ReLU; half the kernel as padding.
-fn conv(name: &str, inputs: usize, outputs: usize, kernel: [usize; 2]) -> Conv {
-    Conv::new(format!("{name}.conv"), inputs, outputs, 1)
-        .kernel(kernel)
-        .norm_with(format!("{name}.bn"), 1e-3, 0.1)
-        .activation(Activation::Relu)
+/// What tells torchvision's network from Keras'.
+struct Flavour {
+    /// Epsilon and momentum of the norms.
+    norm: (f64, f64),
+    /// Whether the norms scale what they have normalised.
+    scale: bool,
+    /// What means are taken over at an edge.
+    count: CountPadding,
+}
+
+const TORCHVISION: Flavour = Flavour { norm: (1e-3, 0.1), scale: true, count: CountPadding::Yes };
+const KERAS: Flavour = Flavour { norm: NORM_OF_KERAS, scale: false, count: CountPadding::No };
+
+impl Flavour {
+    /// A convolution, its norm and a ReLU; half the kernel as padding.
+    fn conv(&self, name: &str, inputs: usize, outputs: usize, kernel: [usize; 2]) -> Conv {
+        let (epsilon, momentum) = self.norm;
+        let conv = Conv::new(format!("{name}.conv"), inputs, outputs, 1)
+            .kernel(kernel)
+            .norm_with(format!("{name}.bn"), epsilon, momentum)
+            .activation(Activation::Relu);
+        if self.scale { conv } else { conv.unscaled() }
+    }
 }
 
 /// A module of the network: what its branches read, and under which name.
 struct Module<'a> {
     b: &'a mut GraphBuilder,
+    flavour: &'a Flavour,
     name: &'a str,
     x: Value,
     channels: usize,
@@ -36,7 +55,8 @@ impl Module<'_> {
         layers
             .iter()
             .fold(start, |(x, inputs), &(part, outputs, kernel)| {
-                (self.b.conv(x, conv(&format!("{}.{part}", self.name), inputs, outputs, kernel)), outputs)
+                let conv = self.flavour.conv(&format!("{}.{part}", self.name), inputs, outputs, kernel);
+                (self.b.conv(x, conv), outputs)
             })
             .0
     }
@@ -46,13 +66,13 @@ impl Module<'_> {
         let (&(part, outputs, kernel), before) = layers.split_last().expect("a branch has convolutions");
         let inputs = before.last().map_or(self.channels, |&(_, channels, _)| channels);
         let x = self.branch(before);
-        let last = conv(&format!("{}.{part}", self.name), inputs, outputs, kernel);
+        let last = self.flavour.conv(&format!("{}.{part}", self.name), inputs, outputs, kernel);
         self.b.conv(x, last.stride(2).padding(Padding::all(0)))
     }
 
     /// The mean over 3x3 pixels and a 1x1 convolution.
     fn pool(&mut self, outputs: usize) -> Value {
-        let means = self.b.average_pool(self.x, 3, 1, 1, CountPadding::Yes);
+        let means = self.b.average_pool(self.x, 3, 1, 1, self.flavour.count);
         self.branch_from(means, self.channels, &[("branch_pool", outputs, [1, 1])])
     }
 
@@ -133,8 +153,9 @@ impl Module<'_> {
     }
 }
 
-fn inception_v3(options: &BuildOptions) -> Graph {
+fn inception_v3(options: &BuildOptions, flavour: &Flavour) -> Graph {
     let mut b = GraphBuilder::new(options.channels);
+    let conv = |name: &str, inputs, outputs, kernel| flavour.conv(name, inputs, outputs, kernel);
     let none = Padding::all(0);
     let stem = conv("Conv2d_1a_3x3", options.channels, 32, [3, 3]);
     let mut x = b.conv(b.input(), stem.stride(2).padding(none));
@@ -150,7 +171,7 @@ fn inception_v3(options: &BuildOptions) -> Graph {
     // A module: its name, what it is, and its output channels.
     let mut module = |b: &mut GraphBuilder, name: &str, outputs, build: fn(&mut Module) -> Value| {
         b.block();
-        x = build(&mut Module { b, name, x, channels });
+        x = build(&mut Module { b, flavour, name, x, channels });
         channels = outputs;
         x
     };
@@ -173,19 +194,33 @@ fn inception_v3(options: &BuildOptions) -> Graph {
     b.finish(map, pooled, 2048, "fc")
 }
 
-pub(crate) static MODELS: &[ModelSpec] = &[ModelSpec {
-    name: "inception_v3",
-    family: "Inception v3",
-    paper: "Szegedy et al. 2016, arXiv:1512.00567",
-    build: inception_v3,
-    input_size: [299, 299],
-    // torchvision counts its auxiliary head too, 27,161,264.
-    parameters: 23_834_568,
-    multiply_adds: Some(5.713),
-    // Trained on pixels of [-1, 1], which torchvision's model makes of its usual inputs itself.
-    weights: &[torchvision!(
-        "inception_v3_google", "0cc3c7bd", 108_950_717, 77.294,
-        crop: 299, resize: 342, mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5]
-    )],
-    aliases: &[],
-}];
+const fn spec(name: &'static str, build: Build, parameters: u64) -> ModelSpec {
+    ModelSpec {
+        name,
+        family: "Inception v3",
+        framework: Framework::PyTorch,
+        paper: "Szegedy et al. 2016, arXiv:1512.00567",
+        build,
+        input_size: [299, 299],
+        parameters,
+        multiply_adds: Some(5.713),
+        weights: &[],
+        aliases: &[],
+    }
+}
+
+pub(crate) static MODELS: &[ModelSpec] = &[
+    ModelSpec {
+        // Trained on pixels of [-1, 1], which torchvision's model makes of its usual inputs itself.
+        weights: &[torchvision!(
+            "inception_v3_google", "0cc3c7bd", 108_950_717, 77.294,
+            crop: 299, resize: 342, mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5]
+        )],
+        // torchvision counts its auxiliary head too, 27,161,264.
+        ..spec("inception_v3", |o| inception_v3(o, &TORCHVISION), 23_834_568)
+    },
+    ModelSpec {
+        framework: Framework::Keras(KerasInput::MinusOneToOne),
+        ..spec("keras_inception_v3", |o| inception_v3(o, &KERAS), 23_817_352)
+    },
+];

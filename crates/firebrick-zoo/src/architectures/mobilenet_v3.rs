@@ -5,7 +5,7 @@
 use firebrick_nn::{Activation, Initializer};
 
 use crate::graph::{Conv, Graph, GraphBuilder, SqueezeExcite};
-use crate::{Build, BuildOptions, ModelSpec, WeightsSpec, divisible};
+use crate::{Build, BuildOptions, Framework, ModelSpec, WeightsSpec, divisible};
 
 /// A row of the paper's tables: kernel, expanded and output channels, whether there is squeeze-and-excitation, activation, stride.
 type Row = (usize, usize, usize, bool, Activation, usize);
@@ -102,6 +102,7 @@ const fn spec(
     ModelSpec {
         name,
         family: "MobileNetV3",
+        framework: Framework::PyTorch,
         paper: "Howard et al. 2019, arXiv:1905.02244",
         build,
         input_size: [224, 224],

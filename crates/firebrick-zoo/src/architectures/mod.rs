@@ -60,6 +60,10 @@ pub(crate) static FAMILIES: &[&[ModelSpec]] = &[
     swin::MODELS,
 ];
 
+/// Epsilon of norms, and the weight of the newest batch in their running statistics: PyTorch's, and Keras' defaults.
+pub(crate) const NORM_OF_PYTORCH: (f64, f64) = (1e-5, 0.1);
+pub(crate) const NORM_OF_KERAS: (f64, f64) = (1e-3, 0.01);
+
 /// The nearest multiple of `divisor` that is at least 90 % of `channels`: how the MobileNets and EfficientNets round widths.
 pub(crate) fn divisible(channels: f64, divisor: usize) -> usize {
     let step = divisor as f64;

@@ -6,7 +6,7 @@
 use firebrick_nn::Activation;
 
 use crate::graph::{Conv, Graph, GraphBuilder, SqueezeExcite, Value};
-use crate::{Alias, Build, BuildOptions, ModelSpec, WeightsSpec, divisible};
+use crate::{Alias, Build, BuildOptions, Framework, ModelSpec, WeightsSpec, divisible};
 
 /// The few numbers that all widths follow from (section 3.3 of the paper).
 struct Config {
@@ -150,6 +150,7 @@ const fn spec(
     ModelSpec {
         name,
         family: "RegNet",
+        framework: Framework::PyTorch,
         paper: "Radosavovic et al. 2020, arXiv:2003.13678",
         build,
         input_size: [224, 224],

@@ -1,12 +1,36 @@
 //! ResNet (He et al. 2016, arXiv:1512.03385), ResNeXt (Xie et al. 2017, arXiv:1611.05431) and Wide ResNet (Zagoruyko & Komodakis 2016,
 //! arXiv:1605.07146).
 //!
-//! Layer for layer torchvision's, whose checkpoints they read; the stride of a bottleneck is on its 3x3 convolution ("v1.5").
+//! Layer for layer torchvision's, whose checkpoints they read; the stride of a bottleneck is on its 3x3 convolution ("v1.5"). Or layer for
+//! layer Keras' ResNets, with the same names here, which have it on the first 1x1 convolution ("v1").
 
 use firebrick_nn::Activation;
 
+use super::NORM_OF_PYTORCH;
 use crate::graph::{Conv, Graph, GraphBuilder, Value};
-use crate::{Build, BuildOptions, ModelSpec, WeightsSpec};
+use crate::{Build, BuildOptions, Framework, KerasInput, ModelSpec, WeightsSpec};
+
+/// What tells torchvision's networks from Keras'.
+struct Flavour {
+    /// Epsilon and momentum of the norms.
+    norm: (f64, f64),
+    /// Whether convolutions have a bias.
+    bias: bool,
+    /// Whether the stride of a bottleneck is on its first convolution rather than its second.
+    stride_first: bool,
+}
+
+const TORCHVISION: Flavour = Flavour { norm: NORM_OF_PYTORCH, bias: false, stride_first: false };
+const KERAS: Flavour = Flavour { norm: (1.001e-5, 0.01), bias: true, stride_first: true };
+
+impl Flavour {
+    /// A convolution and its norm.
+    fn conv(&self, name: String, norm: String, inputs: usize, outputs: usize, kernel: usize) -> Conv {
+        let (epsilon, momentum) = self.norm;
+        let conv = Conv::new(name, inputs, outputs, kernel).norm_with(norm, epsilon, momentum);
+        if self.bias { conv.bias() } else { conv }
+    }
+}
 
 /// What tells the members of the family apart.
 struct Config {
@@ -18,16 +42,20 @@ struct Config {
     groups: usize,
     /// Channels of a group where a stage has 64.
     width: usize,
+    flavour: &'static Flavour,
 }
 
-const BASIC: Config = Config { blocks: [2, 2, 2, 2], bottleneck: false, groups: 1, width: 64 };
+const BASIC: Config =
+    Config { blocks: [2, 2, 2, 2], bottleneck: false, groups: 1, width: 64, flavour: &TORCHVISION };
 const BOTTLENECK: Config = Config { blocks: [3, 4, 6, 3], bottleneck: true, ..BASIC };
+const OF_KERAS: Config = Config { flavour: &KERAS, ..BOTTLENECK };
 
 fn resnet(options: &BuildOptions, config: &Config) -> Graph {
     let mut b = GraphBuilder::new(options.channels);
     let relu = Activation::Relu;
-    let stem = Conv::new("conv1", options.channels, 64, 7).norm("bn1").stride(2).activation(relu);
-    let mut x = b.conv(b.input(), stem);
+    let flavour = config.flavour;
+    let stem = flavour.conv("conv1".to_owned(), "bn1".to_owned(), options.channels, 64, 7);
+    let mut x = b.conv(b.input(), stem.stride(2).activation(relu));
     b.stage("stem", x);
     x = b.max_pool(x, 3, 2, 1, false);
     let mut inputs = 64;
@@ -39,12 +67,12 @@ fn resnet(options: &BuildOptions, config: &Config) -> Graph {
             let stride = if block == 0 && stage > 0 { 2 } else { 1 };
             let name = format!("layer{}.{block}", stage + 1);
             let shortcut = if stride > 1 || inputs != outputs {
-                let project = Conv::new(format!("{name}.downsample.0"), inputs, outputs, 1);
-                b.conv(x, project.norm(format!("{name}.downsample.1")).stride(stride))
+                let [conv, norm] = [0, 1].map(|place| format!("{name}.downsample.{place}"));
+                b.conv(x, flavour.conv(conv, norm, inputs, outputs, 1).stride(stride))
             } else {
                 x
             };
-            let ends = Ends { name, inputs, outputs, stride };
+            let ends = Ends { flavour, name, inputs, outputs, stride };
             x = match config.bottleneck {
                 true => bottleneck(&mut b, x, shortcut, &ends, planes * config.width / 64, config.groups),
                 false => basic(&mut b, x, shortcut, &ends),
@@ -59,6 +87,7 @@ fn resnet(options: &BuildOptions, config: &Config) -> Graph {
 
 /// A block seen from outside.
 struct Ends {
+    flavour: &'static Flavour,
     name: String,
     inputs: usize,
     outputs: usize,
@@ -68,9 +97,8 @@ struct Ends {
 impl Ends {
     fn conv(&self, index: usize, inputs: usize, outputs: usize, kernel: usize) -> Conv {
         let Self { name, .. } = self;
-        Conv::new(format!("{name}.conv{index}"), inputs, outputs, kernel)
-            .norm(format!("{name}.bn{index}"))
-            .activation(Activation::Relu)
+        let [conv, norm] = ["conv", "bn"].map(|part| format!("{name}.{part}{index}"));
+        self.flavour.conv(conv, norm, inputs, outputs, kernel).activation(Activation::Relu)
     }
 }
 
@@ -90,14 +118,23 @@ fn bottleneck(
     groups: usize,
 ) -> Value {
     let wide = width * groups;
-    let y = b.conv(x, ends.conv(1, ends.inputs, wide, 1));
-    let y = b.conv(y, ends.conv(2, wide, wide, 3).stride(ends.stride).groups(groups));
+    let [first, second] = if ends.flavour.stride_first { [ends.stride, 1] } else { [1, ends.stride] };
+    let y = b.conv(x, ends.conv(1, ends.inputs, wide, 1).stride(first));
+    let y = b.conv(y, ends.conv(2, wide, wide, 3).stride(second).groups(groups));
     b.conv_add(y, shortcut, ends.conv(3, wide, ends.outputs, 1))
 }
 
 const HE: &str = "He et al. 2016, arXiv:1512.03385";
 const XIE: &str = "Xie et al. 2017, arXiv:1611.05431";
 const ZAGORUYKO: &str = "Zagoruyko & Komodakis 2016, arXiv:1605.07146";
+
+const fn keras(name: &'static str, build: Build, parameters: u64) -> ModelSpec {
+    ModelSpec {
+        framework: Framework::Keras(KerasInput::Caffe),
+        multiply_adds: None,
+        ..spec(name, HE, build, parameters, 0.0, &[])
+    }
+}
 
 const fn spec(
     name: &'static str,
@@ -110,6 +147,7 @@ const fn spec(
     ModelSpec {
         name,
         family: "ResNet",
+        framework: Framework::PyTorch,
         paper,
         build,
         input_size: [224, 224],
@@ -201,4 +239,7 @@ pub(crate) static MODELS: &[ModelSpec] = &[
         22.753,
         &[torchvision!("wide_resnet101_2", "d733dc28", 508_294_595, 82.51, resize: 232)],
     ),
+    keras("keras_resnet50", |o| resnet(o, &OF_KERAS), 25_583_592),
+    keras("keras_resnet101", |o| resnet(o, &Config { blocks: [3, 4, 23, 3], ..OF_KERAS }), 44_601_832),
+    keras("keras_resnet152", |o| resnet(o, &Config { blocks: [3, 8, 36, 3], ..OF_KERAS }), 60_268_520),
 ];

@@ -6,7 +6,7 @@
 use firebrick_nn::{Activation, Padding};
 
 use crate::graph::{Conv, Graph, GraphBuilder, Value};
-use crate::{Build, BuildOptions, ModelSpec, WeightsSpec};
+use crate::{Build, BuildOptions, Framework, ModelSpec, WeightsSpec};
 
 /// A version of the network.
 struct Config {
@@ -77,6 +77,7 @@ const fn spec(
     ModelSpec {
         name,
         family: "SqueezeNet",
+        framework: Framework::PyTorch,
         paper: "Iandola et al. 2016, arXiv:1602.07360",
         build,
         input_size: [224, 224],

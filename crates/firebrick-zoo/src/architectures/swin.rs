@@ -7,7 +7,7 @@ use firebrick_nn::{Activation, Initializer, Padding};
 
 use super::growing;
 use crate::graph::{Attention, Conv, Graph, GraphBuilder, Op, Value, WindowAttention};
-use crate::{Build, BuildOptions, ModelSpec, WeightsSpec};
+use crate::{Build, BuildOptions, Framework, ModelSpec, WeightsSpec};
 
 /// Side of a window, places.
 const WINDOW: usize = 7;
@@ -104,6 +104,7 @@ const fn spec(
     ModelSpec {
         name,
         family: "Swin",
+        framework: Framework::PyTorch,
         paper: "Liu et al. 2021, arXiv:2103.14030",
         build,
         input_size: [224, 224],

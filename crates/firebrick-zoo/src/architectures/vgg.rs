@@ -1,12 +1,12 @@
 //! VGG: 3x3 convolutions and nothing else. Simonyan & Zisserman 2015, arXiv:1409.1556, table 1.
 //!
-//! Layer for layer torchvision's, whose checkpoints they read, with BatchNorm (`_bn`) and without; convolutions have a bias in both.
+//! Layer for layer torchvision's, whose checkpoints they read, and Keras', which differ in what they read, with BatchNorm (`_bn`) and without; convolutions have a bias in both.
 //! Dropout is behind the first hidden dense layer; that behind the second is the head's.
 
 use firebrick_nn::{Activation, Initializer};
 
 use crate::graph::{Conv, Graph, GraphBuilder};
-use crate::{Build, BuildOptions, ModelSpec, WeightsSpec};
+use crate::{Build, BuildOptions, Framework, KerasInput, ModelSpec, WeightsSpec};
 
 /// Convolutions of each stage: configurations A, B, D and E of the paper.
 const A: [usize; 5] = [1, 1, 2, 2, 2];
@@ -43,6 +43,10 @@ fn vgg(options: &BuildOptions, convolutions: [usize; 5], norm: bool) -> Graph {
     b.finish(map, x, 4096, "classifier.6")
 }
 
+const fn keras(name: &'static str, build: Build, parameters: u64, giga: f64) -> ModelSpec {
+    ModelSpec { framework: Framework::Keras(KerasInput::Caffe), ..spec(name, build, parameters, giga, &[]) }
+}
+
 const fn spec(
     name: &'static str,
     build: Build,
@@ -53,6 +57,7 @@ const fn spec(
     ModelSpec {
         name,
         family: "VGG",
+        framework: Framework::PyTorch,
         paper: "Simonyan & Zisserman 2015, arXiv:1409.1556",
         build,
         input_size: [224, 224],
@@ -120,4 +125,6 @@ pub(crate) static MODELS: &[ModelSpec] = &[
         19.632,
         &[torchvision!("vgg19_bn", "c79401a0", 574_770_119, 74.218)],
     ),
+    keras("keras_vgg16", |o| vgg(o, D, false), 138_357_544, 15.47),
+    keras("keras_vgg19", |o| vgg(o, E, false), 143_667_240, 19.632),
 ];

@@ -9,7 +9,7 @@ use firebrick_nn::{Activation, Initializer, Padding};
 
 use super::growing;
 use crate::graph::{Attention, Conv, Graph, GraphBuilder, Op};
-use crate::{Alias, BuildOptions, ModelSpec, PositionResampling, WeightsSpec};
+use crate::{Alias, BuildOptions, Framework, ModelSpec, PositionResampling, WeightsSpec};
 
 /// What tells the members of the family apart.
 #[derive(Clone, Copy)]
@@ -191,6 +191,7 @@ const fn timm(
     ModelSpec {
         name,
         family,
+        framework: Framework::PyTorch,
         paper,
         build,
         input_size: [224, 224],

@@ -55,8 +55,8 @@ impl Layer {
                 Some(_) => Self::ConvNormAct(conv_norm_act(conv, seed, device)),
                 None => Self::Conv(plain(conv, seed, device)),
             },
-            Op::BatchNorm { channels, epsilon, .. } => Self::BatchNorm(
-                BatchNormConfig::new(*channels).with_epsilon(*epsilon).with_momentum(0.1).init(device),
+            Op::BatchNorm { channels, epsilon, momentum, .. } => Self::BatchNorm(
+                BatchNormConfig::new(*channels).with_epsilon(*epsilon).with_momentum(*momentum).init(device),
             ),
             Op::LayerNorm { width, epsilon, .. } => {
                 Self::LayerNorm(LayerNormConfig::new(*width).with_epsilon(*epsilon).init(device))
@@ -110,7 +110,11 @@ fn conv_norm_act(conv: &Conv, seed: u64, device: &Device) -> ConvNormAct {
         .with_norm_epsilon(norm.epsilon)
         .with_norm_momentum(norm.momentum)
         .with_initializer(conv.initializer);
-    if conv.bias { config.with_bias() } else { config }.init(seed, device)
+    let mut layer = if conv.bias { config.with_bias() } else { config }.init(seed, device);
+    if !norm.scale {
+        layer.norm.gamma = layer.norm.gamma.set_require_grad(false);
+    }
+    layer
 }
 
 fn plain(conv: &Conv, seed: u64, device: &Device) -> Conv2d {
@@ -140,5 +144,37 @@ pub(super) fn linear(
     Linear {
         weight: initializer.init(widths, inputs, outputs, seed, device),
         bias: bias.then(|| Initializer::Zeros.init([outputs], inputs, outputs, seed, device)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Tensor;
+
+    use super::*;
+    use crate::graph::GraphBuilder;
+
+    #[test]
+    fn a_norm_that_does_not_scale_learns_no_factor() {
+        let mut b = GraphBuilder::new(3);
+        let conv =
+            Conv::new("conv", 3, 4, 3).norm("bn").activation(firebrick_nn::Activation::Relu).unscaled();
+        let x = b.conv(b.input(), conv);
+        let pooled = b.global_average_pool(x);
+        let graph = b.finish(x, pooled, 4, "fc");
+        assert_eq!(graph.parameters(), 4 * 27 + 4);
+        let names: Vec<_> = graph.tensors().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["conv.weight", "bn.bias", "bn.running_mean", "bn.running_var"]);
+
+        #[allow(deprecated)]
+        let device = Device::ndarray().autodiff();
+        let backbone = graph.init(1, &device);
+        let pixels: Vec<f32> = (0..2 * 3 * 8 * 8).map(|i| ((i * 37) % 101) as f32 / 50.0 - 1.0).collect();
+        let images = Tensor::<1>::from_floats(pixels.as_slice(), &device).reshape([2, 3, 8, 8]);
+        let gradients = backbone.pooled(images).sum().backward();
+        let Some(Layer::ConvNormAct(layer)) = backbone.layer("conv") else { panic!("a convolution") };
+        assert!(layer.conv.weight.val().grad(&gradients).is_some());
+        assert!(layer.norm.beta.val().grad(&gradients).is_some());
+        assert!(layer.norm.gamma.val().grad(&gradients).is_none());
     }
 }

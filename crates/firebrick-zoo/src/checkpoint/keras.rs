@@ -212,6 +212,7 @@ fn numbered_variable(class: &str, layer: Option<&Layer>, index: usize, count: us
                 .collect()
         }
         "embedding" => vec!["embeddings"],
+        "normalization" => vec!["mean", "variance", "count"],
         _ if class.starts_with("separableconv") => vec!["depthwise_kernel", "pointwise_kernel", "bias"],
         // One number for each unit is no kernel: a scale, a token, a slope.
         _ if index == 0 && rank < 2 => vec![],

@@ -23,6 +23,7 @@ mod tests;
 mod tfjs;
 mod write;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -35,6 +36,7 @@ use burn::tensor::{DType, Shape, TensorData};
 use firebrick_nn::ClassifierHead;
 
 pub use format::Format;
+pub use keras_names::KerasNames;
 pub use likeness::{Likeness, likeness};
 pub use mismatch::{Mismatch, Misshapen};
 use parameters::{Parameter, parameters};
@@ -44,7 +46,7 @@ pub(crate) use table::Entry;
 use table::{Reason, Table, transpose};
 pub use write::{NamedTensor, write_safetensors};
 
-use crate::{BertEncoder, Classifier, ZooError};
+use crate::{BertEncoder, Classifier, ModelSpec, ZooError};
 
 /// The tensors of a file by name; their numbers are read when they are used.
 pub struct Checkpoint {
@@ -228,6 +230,83 @@ impl Checkpoint {
         likeness(&learned, models)
     }
 
+    /// Gives the tensors of a Keras or TensorFlow.js file the names that a model's have in the zoo, and the order of columns that a flattened
+    /// map has there; other files are left as they are.
+    ///
+    /// Layers that Keras names by counting need not be counted from the first: a session that has made other models before counts on. What
+    /// prepares the images, EfficientNet's `Normalization`, is left out; where it is none of the published ones, a warning says so.
+    ///
+    /// # Errors
+    ///
+    /// [`ZooError::Unreadable`] if two tensors get one name.
+    pub fn with_names_of_keras(mut self, names: &KerasNames) -> Result<Self, ZooError> {
+        if !self.format.is_keras() {
+            return Ok(self);
+        }
+        for word in names.counted() {
+            self = self.counted_from_the_first(word)?;
+        }
+        let prepares = |name: &str| {
+            let layer = name.rsplit('.').nth(1).unwrap_or_default();
+            names.preparing().iter().any(|word| keras_names::counted_layer(layer, word).is_some())
+        };
+        self.check_normalization(prepares);
+        self.retain(|name| !prepares(name));
+        let checkpoint = self.with_keras_names(|name| names.published(name))?;
+        let Some((dense, map)) = names.flattened() else { return Ok(checkpoint) };
+        let is_dense = |name: &str| {
+            name.strip_suffix(dense).is_some_and(|before| before.is_empty() || before.ends_with('.'))
+        };
+        let columns = map.iter().product();
+        // One of other images is left, to be reported with its shape.
+        let fits = |(name, entry): &(&String, &Entry)| is_dense(name) && entry.shape.get(1) == Some(&columns);
+        let found = checkpoint.tensors.iter().find(fits).map(|(name, _)| name.clone());
+        match found {
+            Some(name) => checkpoint.with_flattened(&name, map),
+            None => Ok(checkpoint),
+        }
+    }
+
+    /// Counts the layers of this word anew, those of each model in the file for themselves.
+    fn counted_from_the_first(self, word: &str) -> Result<Self, ZooError> {
+        // Of a name: what stands before the layer, which one it is, and what stands behind it.
+        let parts = |name: &str| -> Option<(String, usize, String)> {
+            let (owner, leaf) = name.rsplit_once('.')?;
+            let (before, layer) =
+                owner.rsplit_once('.').map_or(("", owner), |(before, layer)| (before, layer));
+            Some((before.to_owned(), keras_names::counted_layer(layer, word)?, leaf.to_owned()))
+        };
+        let mut numbers = BTreeSet::new();
+        numbers.extend(self.names().filter_map(parts).map(|(before, number, _)| (before, number)));
+        self.with_names(|name| {
+            let (before, number, leaf) = parts(name)?;
+            let first = (before.clone(), 0);
+            let place = numbers.range(first..(before.clone(), number)).count();
+            let layer = if place == 0 { word.to_owned() } else { format!("{word}_{place}") };
+            Some(if before.is_empty() {
+                format!("{layer}.{leaf}")
+            } else {
+                format!("{before}.{layer}.{leaf}")
+            })
+        })
+    }
+
+    /// Warns of a `Normalization` that does other than those of Keras' published files, which is what the zoo's preprocessing does.
+    fn check_normalization(&self, prepares: impl Fn(&str) -> bool) {
+        for (leaf, published) in [("mean", [0.485, 0.456, 0.406]), ("variance", [0.229, 0.224, 0.225])] {
+            let name = self.tensors.keys().find(|name| prepares(name) && name.ends_with(&format!(".{leaf}")));
+            let Some(values) = name.and_then(|name| self.tensors[name].read().ok()) else { continue };
+            let near = values.len() == 3 && values.iter().zip(published).all(|(a, b)| (a - b).abs() < 1e-3);
+            if !near {
+                tracing::warn!(
+                    "{}: its Normalization layer has a {leaf} of {values:?}, not Keras' {published:?}: it was trained on images that are \
+                     normalised otherwise than here",
+                    self.path.display()
+                );
+            }
+        }
+    }
+
     /// Gives `model` these weights, all of them or none.
     ///
     /// Names are the published ones (torchvision's), those of one of the model's aliases, or Keras' in a Keras file; layouts are
@@ -241,28 +320,43 @@ impl Checkpoint {
     /// [`ZooError::Mismatch`] lists what is missing, extra and misshapen; [`ZooError::Unreadable`] if the
     /// file is shorter than its table says. The model is consumed, so that no half-loaded one is left.
     pub fn load_into(self, model: Classifier, name: &str) -> Result<Classifier, ZooError> {
-        let keras =
-            crate::models().find(|spec| spec.name == name).and_then(|spec| keras_names::of(spec.family));
-        if self.format.is_keras() {
+        let spec = crate::models().find(|spec| spec.name == name);
+        let of_keras = self.format.is_keras();
+        if of_keras && spec.is_none_or(|spec| !spec.is_keras()) {
+            let twin = spec.and_then(ModelSpec::keras_twin);
+            let way_out =
+                twin.map(|twin| format!("; {} is Keras' own network and gives its numbers", twin.name));
             tracing::warn!(
-                "{}: Keras pads strided convolutions otherwise and adds 1e-3 to the variances where {name} adds 1e-5: its results differ from \
-                 Keras' until it is trained further",
-                self.path.display()
+                "{}: Keras' padding of strided convolutions, epsilons and images are others than those of {name}: its results differ from \
+                 Keras' until it is trained further{}",
+                self.path.display(),
+                way_out.unwrap_or_default()
             );
         }
-        let mut checkpoint = match keras {
-            Some(keras) => self.with_keras_names(keras)?,
+        let mut checkpoint = match spec.and_then(keras_names::of) {
+            Some(names) => self.with_names_of_keras(names)?,
             None => self,
         };
         let published: Vec<String> = model.tensors().into_iter().map(|(name, _)| name).collect();
         checkpoint.strip_prefixes(&published);
         checkpoint.retain(|tensor| !model.backbone.graph().passes_over(tensor));
+        for (factors, length) in model.backbone.graph().units() {
+            let ones = || Entry::new(vec![length], Dtype::F32, move || Ok(vec![1.0; length]));
+            checkpoint.tensors.entry(factors).or_insert_with(ones);
+        }
         let alias = model.alias_of(name, |tensor| checkpoint.tensors.contains_key(tensor));
         let named = |model: &Classifier, path: &str| {
             let published = model.published_name(path)?;
             Some(alias.map_or_else(|| published.clone(), |alias| alias.of(&published)))
         };
-        checkpoint.load_adapted(model, name, named, Classifier::adapt, zoo)
+        let models = || {
+            let mut models = zoo();
+            if of_keras {
+                models.extend(in_words_of_keras(&models));
+            }
+            models
+        };
+        checkpoint.load_adapted(model, name, named, Classifier::adapt, models)
     }
 
     /// Gives a BERT encoder these weights, all of them or none.
@@ -466,6 +560,16 @@ fn zoo() -> Vec<Fingerprint> {
         (spec.name.to_owned(), model.tensors())
     };
     crate::models().map(fingerprint).collect()
+}
+
+/// Those of Keras' models in the words of its files.
+fn in_words_of_keras(zoo: &[Fingerprint]) -> Vec<Fingerprint> {
+    let of_keras = |(name, tensors): &Fingerprint| {
+        let names = keras_names::of(crate::models().find(|spec| spec.is_keras() && spec.name == name)?)?;
+        let renamed = tensors.iter().map(|(tensor, shape)| Some((names.keras(tensor)?, shape.clone())));
+        Some((name.clone(), renamed.collect::<Option<Vec<_>>>()?))
+    };
+    zoo.iter().filter_map(of_keras).collect()
 }
 
 /// What a `.keras` archive holds.

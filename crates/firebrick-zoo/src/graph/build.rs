@@ -110,15 +110,16 @@ impl GraphBuilder {
         self.add(y, shortcut, activation)
     }
 
-    /// BatchNorm with PyTorch's epsilon, and an activation.
+    /// BatchNorm of this epsilon and momentum (the weight of the newest batch), and an activation.
     pub fn batch_norm(
         &mut self,
         x: Value,
         name: impl Into<String>,
         channels: usize,
+        (epsilon, momentum): (f64, f64),
         activation: Activation,
     ) -> Value {
-        self.node(Op::BatchNorm { name: name.into(), channels, epsilon: 1e-5, activation }, &[x])
+        self.node(Op::BatchNorm { name: name.into(), channels, epsilon, momentum, activation }, &[x])
     }
 
     /// LayerNorm over channels.

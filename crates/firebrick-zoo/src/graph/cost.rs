@@ -16,7 +16,7 @@ impl Op {
             Self::Conv(conv) => {
                 conv.weights()
                     + if conv.bias { conv.outputs } else { 0 }
-                    + if conv.norm.is_some() { 2 * conv.outputs } else { 0 }
+                    + conv.norm.as_ref().map_or(0, |norm| (1 + usize::from(norm.scale)) * conv.outputs)
             }
             Self::BatchNorm { channels, .. } => 2 * channels,
             Self::LayerNorm { width, .. } => 2 * width,

@@ -1,6 +1,6 @@
 //! What a graph's tensors are called in published files.
 
-use super::{Attention, Graph, Node, Op, WindowAttention};
+use super::{Attention, Conv, Graph, Node, Op, WindowAttention};
 
 impl Op {
     /// The published name of the tensor that this operation's layer holds at `leaf`.
@@ -51,7 +51,8 @@ impl Op {
                     tensors.extend(vectors(&conv.name, &["bias"], conv.outputs));
                 }
                 if let Some(norm) = &conv.norm {
-                    tensors.extend(vectors(&norm.name, &statistics, conv.outputs));
+                    let statistics = if norm.scale { &statistics } else { &statistics[1..] };
+                    tensors.extend(vectors(&norm.name, statistics, conv.outputs));
                 }
                 tensors
             }
@@ -95,6 +96,16 @@ impl Graph {
     /// Published name and PyTorch's shape of every tensor, running statistics among them, in the order of the nodes.
     pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
         self.nodes.iter().flat_map(|node| node.op.tensors()).collect()
+    }
+
+    /// Published name and length of the factors of norms that have none in the published files: they are 1.
+    pub(crate) fn units(&self) -> impl Iterator<Item = (String, usize)> {
+        self.nodes.iter().filter_map(|node| match &node.op {
+            Op::Conv(Conv { norm: Some(norm), outputs, .. }) if !norm.scale => {
+                Some((format!("{}.weight", norm.name), *outputs))
+            }
+            _ => None,
+        })
     }
 
     /// The node whose parameters are at this block and place.

@@ -36,6 +36,8 @@ pub enum Op {
         channels: usize,
         /// Added to the variance.
         epsilon: f64,
+        /// The weight of the newest batch in the running statistics.
+        momentum: f64,
         /// Applied last.
         activation: Activation,
     },
@@ -221,7 +223,13 @@ impl Conv {
 
     /// Followed by a BatchNorm; `momentum` is the weight of the newest batch.
     pub fn norm_with(mut self, name: impl Into<String>, epsilon: f64, momentum: f64) -> Self {
-        self.norm = Some(NormNames { name: name.into(), epsilon, momentum });
+        self.norm = Some(NormNames { name: name.into(), epsilon, momentum, scale: true });
+        self
+    }
+
+    /// With a BatchNorm, if there is one, that does not scale what it has normalised: Keras' `scale=False`.
+    pub fn unscaled(mut self) -> Self {
+        self.norm = self.norm.map(|norm| NormNames { scale: false, ..norm });
         self
     }
 
@@ -252,6 +260,8 @@ pub struct NormNames {
     pub epsilon: f64,
     /// The weight of the newest batch in the running statistics.
     pub momentum: f64,
+    /// Whether there is a learnt factor a channel; it stays 1 otherwise, and is none of the published tensors.
+    pub scale: bool,
 }
 
 /// Multi-head self-attention.
