@@ -14,6 +14,7 @@ use firebrick::train::{DeviceChoice, FitOptions, LossConfig, MixConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::choices::{Augment, Column, Columns, DataSource, Freeze, Hidden, OnBadImage, TaskChoice, Weights};
+use crate::stage_rates::StageRates;
 
 /// Declares every setting once: its flag, its key in a file, its type, its default and its help.
 ///
@@ -113,6 +114,9 @@ settings! {
     /// Parameter groups: no_decay=true (biases and norms have no weight decay), layer_decay=D (a layer's rate is D times that of
     /// the next one) [default: none]
     groups: String = "none".to_owned(), "KEY=VALUE,...";
+    /// Factors of the learning rate by stage, e.g. stage1=0.1,head=2, beside layer_decay: stages that are not named keep 1, head is all that
+    /// is behind the last stage; `firebrick summary` lists the stages, and what is not to be trained is said by --freeze [default: none]
+    stage_rates: StageRates = StageRates::default(), "STAGE=FACTOR,...";
     /// Regularise weights: l1=L, l2=L, max_norm=C, unit_norm=true, non_negative=true, only=PART-OF-A-PATH; and gradients: noise=N
     /// [default: none]
     regularize: String = "none".to_owned(), "KEY=VALUE,...";
@@ -247,6 +251,7 @@ impl Config {
                 ("input-size", self.input_size.0.is_some()),
                 ("model", !["mobilenet_v2", "mlp"].contains(&self.model.as_str())),
                 ("weights", matches!(self.weights, Weights::File(_))),
+                ("stage-rates", !self.stage_rates.is_none()),
             ];
             if let Some((name, _)) = of_images.iter().find(|(_, given)| *given) {
                 bail!(
@@ -295,6 +300,11 @@ impl Config {
             );
         }
         ensure!(
+            self.stage_rates.is_none(),
+            "stage-rates is `{}`, but lbfgs takes its own steps; leave it out or use another optimizer",
+            self.stage_rates
+        );
+        ensure!(
             self.accumulate == 1 && self.sam == 0.0,
             "accumulate and sam go with other optimizers than lbfgs; leave them out"
         );
@@ -332,9 +342,13 @@ impl Config {
         })
     }
 
-    /// The optimizer of `network`, with a group for what has a decay or a rate of its own.
-    pub(crate) fn optimizer_of<M: Module>(&self, network: &M) -> Result<ModuleOptimizer> {
-        Ok(self.groups()?.init(&self.optimizer()?, network)?)
+    /// The optimizer of `network`, with a group for what has a decay or a rate of its own; `factor` is that of a parameter's rate by its path.
+    pub(crate) fn optimizer_of<M: Module>(
+        &self,
+        network: &M,
+        factor: impl Fn(&str) -> f64,
+    ) -> Result<ModuleOptimizer> {
+        Ok(self.groups()?.init_with_factors(&self.optimizer()?, network, factor)?)
     }
 
     fn groups(&self) -> Result<GroupConfig> {
@@ -393,6 +407,16 @@ fn unless_none<T: FromStr<Err = OptimError>>(text: &str) -> Result<Option<T>, Op
     if text == "none" { Ok(None) } else { text.parse().map(Some) }
 }
 
+/// A question for the nearest of `known`, with a comma before it; nothing if none is near.
+pub(crate) fn did_you_mean<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    known
+        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
+        .filter(|(likeness, _)| *likeness > 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| format!(", did you mean `{candidate}`?"))
+        .unwrap_or_default()
+}
+
 /// Reads a file of settings; an underscore in a key is as good as a hyphen.
 fn read(path: &Path) -> Result<Settings> {
     let text = std::fs::read_to_string(path)
@@ -404,13 +428,7 @@ fn read(path: &Path) -> Result<Settings> {
     for (key, value) in table {
         let name = key.replace('_', "-");
         if !known.contains(&name) {
-            let nearest = known
-                .iter()
-                .map(|candidate| (strsim::jaro_winkler(&name, candidate), candidate))
-                .filter(|(likeness, _)| *likeness > 0.75)
-                .max_by(|a, b| a.0.total_cmp(&b.0))
-                .map(|(_, candidate)| format!(", did you mean `{candidate}`?"))
-                .unwrap_or_default();
+            let nearest = did_you_mean(&name, known.iter().map(String::as_str));
             bail!("{}: unknown key `{key}`{nearest}; there are {}", path.display(), known.join(", "));
         }
         settings.insert(name, value);
@@ -443,7 +461,9 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back() {
-        let file_1 = file("data = 'builtin:fashion'\nhidden = [64, 32]\n[augment]\nrotation_range = 40.0\n");
+        let file_1 = file(
+            "data = 'builtin:fashion'\nhidden = [64, 32]\nstage-rates = 'stage1=0.1,head=2'\n[augment]\nrotation_range = 40.0\n",
+        );
         let config = Config::resolve(Settings::default(), Some(file_1.path())).expect("valid");
         let file_2 = file(&config.to_toml().expect("TOML"));
         assert_eq!(Config::resolve(Settings::default(), Some(file_2.path())).expect("valid"), config);
@@ -479,6 +499,7 @@ mod tests {
             ("hidden = 0", "hidden"),
             ("optimizer = 'adan'", "adan"),
             ("input-size = 100000", "input-size"),
+            ("stage-rates = 'stage1=0'", "--freeze"),
             ("hidden = -1", "negative"),
             ("hidden = 'wide'", "wide"),
             ("[augment]\nrotation_rnage = 40", "rotation_rnage"),

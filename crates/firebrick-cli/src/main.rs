@@ -18,6 +18,7 @@ mod predict;
 mod progress;
 mod reading;
 mod run_folder;
+mod stage_rates;
 mod summary;
 mod table;
 mod train;

@@ -37,7 +37,10 @@ pub(crate) fn run(args: &Args) -> Result<Ended> {
     let [height, width] = open.preprocess.input_size;
     let stages = open.model.backbone.graph().stages().iter().map(|stage| stage.name.as_str());
     let stages = stages.collect::<Vec<_>>().join(", ");
-    let title = format!("{}, input 3x{height}x{width}; stages, as --freeze takes them: {stages}", open.name);
+    let title = format!(
+        "{}, input 3x{height}x{width}; stages, as --freeze and --stage-rates take them: {stages}",
+        open.name
+    );
     let is_trained = |row: &LayerSummary| !open.frozen_backbone || !row.name.starts_with("backbone.");
     print(&title, &rows, is_trained, "image")
 }

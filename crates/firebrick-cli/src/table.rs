@@ -145,7 +145,7 @@ impl Run {
             .with_restore_best_weights(config.restore_best);
         let mut callbacks: [&mut dyn Callback<ClassifierHead>; 4] =
             [&mut tell, &mut history, &mut checkpoint, &mut early];
-        let optimizer = config.optimizer_of(&model)?;
+        let optimizer = config.optimizer_of(&model, |_| 1.0)?;
         let inputs = |rows: &[usize]| inputs(encoder, &self.table, rows, &self.device);
         let outcome = match &encoder.target {
             Target::Classify { .. } => {

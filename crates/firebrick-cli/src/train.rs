@@ -16,6 +16,7 @@ use firebrick::train::{
     Mixing, Monitor, Outcome, RateFinder, SaveWeights, Stop, TrainError, WriteHistory, evaluate, extract,
     featurewise_statistics, find_rate, fit, write_curves,
 };
+use firebrick::zoo::graph::Graph;
 use firebrick::zoo::{Classifier, CreateOptions, Manifest, ModelSpec, Package, Provenance, find};
 
 use crate::Ended;
@@ -97,6 +98,7 @@ pub(crate) fn train_or_find(config: Config, finder: Option<RateFinder>) -> Resul
             let preprocess = preprocess(&config, spec, augmentation.as_ref(), &train)?;
             let run = Run {
                 manifest: manifest(&config, spec, &model, &data, preprocess)?,
+                graph: model.backbone.graph().clone(),
                 loss: loss(&config, &train, data.classes.len())?,
                 finder,
                 config: config.clone(),
@@ -123,6 +125,7 @@ pub(crate) fn train_or_find(config: Config, finder: Option<RateFinder>) -> Resul
     let preprocess = preprocess(&config, spec, augmentation.as_ref(), &data.train)?;
     let run = Run {
         manifest: manifest(&config, spec, &model, &data, preprocess)?,
+        graph: model.backbone.graph().clone(),
         loss: loss(&config, &data.train, data.classes.len())?,
         finder,
         config,
@@ -155,7 +158,8 @@ fn create_options(config: &Config) -> CreateOptions {
     }
 }
 
-/// Checks what the network must agree to, from its description alone: the size of the images, and the stage that is frozen.
+/// Checks what the network must agree to, from its description alone: the size of the images, the stage that is frozen, and those with a rate
+/// of their own.
 fn check_network(config: &Config, spec: &ModelSpec) -> Result<()> {
     ensure!(
         (0.0..1.0).contains(&config.drop_path),
@@ -177,7 +181,7 @@ fn check_network(config: &Config, spec: &ModelSpec) -> Result<()> {
             stages.join(", ")
         );
     }
-    Ok(())
+    config.stage_rates.check(spec.name, &graph, &config.freeze)
 }
 
 /// The loss, if one was chosen, that goes with the training labels.
@@ -253,6 +257,8 @@ struct Run {
     finder: Option<RateFinder>,
     augmentation: Option<Augmentation>,
     manifest: Manifest,
+    /// The network's, for the stages of its parameters.
+    graph: Graph,
     device: Device,
     folder: RunFolder,
     stop: Arc<AtomicBool>,
@@ -387,9 +393,10 @@ impl Run {
         started: Instant,
     ) -> Result<Option<f64>> {
         let config = &self.config;
+        let optimizer = config.optimizer_of(&network, |path| config.stage_rates.factor(&self.graph, path))?;
         if let Some(finder) = &self.finder {
             let loss = self.loss.clone().unwrap_or(LossConfig::cross_entropy());
-            let curve = find_rate(&network, config.optimizer_of(&network)?, train, &loss, finder)?;
+            let curve = find_rate(&network, optimizer, train, &loss, finder)?;
             return lr_find::keep(&curve, finder, &self.folder).map(Some);
         }
         let save = |network: &N| {
@@ -409,7 +416,6 @@ impl Run {
             .with_patience(if config.early_stopping == 0 { usize::MAX } else { config.early_stopping })
             .with_restore_best_weights(config.restore_best);
         let options = config.fit_options(self.loss.clone(), Arc::clone(&self.stop))?;
-        let optimizer = config.optimizer_of(&network)?;
         let training = Instant::now();
         let outcome = {
             let mut callbacks: [&mut dyn Callback<N>; 4] =

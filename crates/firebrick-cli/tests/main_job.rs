@@ -124,6 +124,49 @@ fn the_written_configuration_makes_the_same_model_again_and_flags_win_over_it() 
     assert!(sandbox.read("runs/a/model.safetensors") != sandbox.read("runs/c/model.safetensors"));
 }
 
+/// The numbers of a tensor of a run's model.
+fn tensor(sandbox: &Sandbox, run: &str, name: &str) -> Vec<f64> {
+    let bytes = sandbox.read(&format!("{run}/model.safetensors"));
+    let tensors = SafeTensors::deserialize(&bytes).expect("whole");
+    let data = tensors.tensor(name).unwrap_or_else(|error| panic!("{name}: {error}")).data().to_vec();
+    let (floats, _) = data.as_chunks::<4>();
+    floats.iter().map(|float| f64::from(f32::from_le_bytes(*float))).collect()
+}
+
+#[test]
+fn a_stage_learns_at_its_own_rate_and_the_configuration_says_so() {
+    let sandbox = Sandbox::with_data();
+    // One step of gradient descent; one so short that it moves nothing shows where it began.
+    let train = |run: &str, lr: f64, settings: &str| {
+        let step = "--data data --freeze none --hidden none --optimizer sgd --epochs 1 --batch-size 16 --input-size 64";
+        sandbox.train(&format!("{step} --lr {lr} {settings} --out {run}")).succeeded();
+    };
+    train("start", 1e-30, "");
+    train("plain", 1.0, "");
+    train("rated", 1.0, "--stage-rates stage1=0.25,stage7=2,head=0.5");
+    for (name, factor) in [
+        ("features.0.0.weight", 0.25),
+        ("features.2.conv.0.0.weight", 1.0),
+        ("features.17.conv.0.0.weight", 2.0),
+        ("features.18.0.weight", 0.5),
+        ("classifier.1.weight", 0.5),
+    ] {
+        let [start, plain, rated] = ["start", "plain", "rated"].map(|run| tensor(&sandbox, run, name));
+        let mut furthest = 0.0f64;
+        for ((start, plain), rated) in start.iter().zip(plain).zip(rated) {
+            let (plain, rated) = (plain - start, rated - start);
+            assert!((rated - factor * plain).abs() < 1e-6, "{name}: {rated} is not {factor} times {plain}");
+            furthest = furthest.max(plain.abs());
+        }
+        assert!(furthest > 1e-4, "{name} moves by {furthest} at most, which tells nothing");
+    }
+
+    let config: toml::Table = sandbox.text("rated/config.toml").parse().expect("TOML");
+    assert_eq!(config["stage-rates"].as_str(), Some("stage1=0.25,stage7=2,head=0.5"));
+    sandbox.run("train --config rated/config.toml --out again").succeeded();
+    assert!(sandbox.read("rated/model.safetensors") == sandbox.read("again/model.safetensors"));
+}
+
 #[test]
 fn a_pipeline_of_a_file_is_kept_in_the_configuration() {
     let sandbox = Sandbox::with_data();

@@ -286,6 +286,7 @@ fn what_cannot_be_meant_is_told_the_file_the_line_and_the_column() {
         ("--data iris.csv --target petal_width", &["`petal_width`", "--task"]),
         ("--data iris.csv --target species --task regress", &["iris.csv", "line 2", "`species`", "setosa"]),
         ("--data iris.csv --target species --task guess", &["guess", "classify or regress"]),
+        ("--data iris.csv --target species --stage-rates head=2", &["stage-rates is of images"]),
         ("--data iris.csv --target species --augment keras", &["augment is of images"]),
         ("--data iris.csv --target species --folds 1", &["folds is 1"]),
         ("--data iris.csv --target species --group colour", &["--folds"]),

@@ -383,6 +383,11 @@ fn vision_transformers_are_timms_and_torchvisions() {
 }
 
 #[test]
+fn deits_are_timms() {
+    check("deit");
+}
+
+#[test]
 fn a_backbone_with_attention_over_its_map_is_pytorchs() {
     check("composite");
 }

@@ -107,16 +107,9 @@ impl Backbone {
         })
     }
 
-    /// The stage that a parameter is computed for, by its path in this module or in a classifier (`backbone.blocks.3.layers.0.conv.weight`): the
-    /// first one that is not before it. `None` for what is behind the last stage, and for other paths. For a learning rate a stage.
+    /// As [`Graph::stage_of`].
     pub fn stage_of(&self, path: &str) -> Option<&str> {
-        let path = path.strip_prefix("backbone.").unwrap_or(path);
-        let mut parts = path.strip_prefix("blocks.")?.split('.');
-        let block: usize = parts.next()?.parse().ok()?;
-        let place: usize = parts.next().filter(|part| *part == "layers").and(parts.next())?.parse().ok()?;
-        let node = self.graph.nodes.iter().position(|node| node.layer == Some([block, place]))?;
-        let behind = self.graph.stages.iter().filter(|stage| stage.value.0 >= node);
-        behind.min_by_key(|stage| stage.value).map(|stage| stage.name.as_str())
+        self.graph.stage_of(path)
     }
 
     fn maps(&self, images: Tensor<4>, values: &[Value]) -> Vec<Tensor<4>> {

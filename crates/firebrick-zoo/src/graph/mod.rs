@@ -60,6 +60,19 @@ impl Graph {
         &self.stages
     }
 
+    /// The stage that a parameter is computed for, by its path in a backbone of this graph or in a classifier
+    /// (`backbone.blocks.3.layers.0.conv.weight`): the first one that is not before it. `None` for what is behind the last stage, and for
+    /// other paths. For a learning rate a stage.
+    pub fn stage_of(&self, path: &str) -> Option<&str> {
+        let path = path.strip_prefix("backbone.").unwrap_or(path);
+        let mut parts = path.strip_prefix("blocks.")?.split('.');
+        let block: usize = parts.next()?.parse().ok()?;
+        let place: usize = parts.next().filter(|part| *part == "layers").and(parts.next())?.parse().ok()?;
+        let node = self.nodes.iter().position(|node| node.layer == Some([block, place]))?;
+        let behind = self.stages.iter().filter(|stage| stage.value.0 >= node);
+        behind.min_by_key(|stage| stage.value).map(|stage| stage.name.as_str())
+    }
+
     /// The last feature map, `[channels, height, width]`.
     pub fn map(&self) -> Value {
         self.map
