@@ -252,12 +252,12 @@ mod tests {
         let x = b.input();
         let mut x = b.conv(x, conv("stem"));
         for (layer, channels) in [(1, 4), (2, 8)] {
-            let y = b.batch_norm(x, format!("norm{layer}"), channels, Activation::Relu);
+            let y = b.batch_norm(x, format!("norm{layer}"), channels, (1e-5, 0.1), Activation::Relu);
             let y = b.conv(y, Conv::new(format!("narrow{layer}"), channels, 4, 1).norm("norm"));
             let y = b.conv(y, Conv::new(format!("conv{layer}"), 4, 4, 3));
             x = b.concat(&[x, y]);
         }
-        let y = b.batch_norm(x, "transition", 12, Activation::Relu);
+        let y = b.batch_norm(x, "transition", 12, (1e-5, 0.1), Activation::Relu);
         let y = b.conv(y, Conv::new("out", 12, 4, 1));
         // What is not put behind what it was made of stays a concatenation.
         let z = b.concat(&[y, y]);
