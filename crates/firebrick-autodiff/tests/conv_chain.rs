@@ -122,15 +122,6 @@ fn cases() -> Vec<(ChainSpec, [usize; 4])> {
         (chain(&[unit(3, 5, 1, Activation::None)], false), [2, 3, 4, 3]),
         (chain(&[strided], false), [2, 3, 6, 5]),
         (chain(&[grouped], false), [2, 4, 3, 5]),
-        (chain(&[padded], false), [2, 4, 3, 5]),
-        (appended(&[unit(3, 4, 3, Activation::Relu)]), [2, 3, 4, 3]),
-        (
-            joint(&[
-                appended(&[padded, unit(6, 2, 1, Activation::None)]),
-                appended(&[unit(6, 5, 1, Activation::Relu)]),
-            ]),
-            [2, 4, 2, 5],
-        ),
         (
             chain(
                 &[unit(4, 12, 1, Activation::Relu6), depthwise(12, 1), unit(12, 4, 1, Activation::None)],
@@ -171,6 +162,25 @@ fn cases() -> Vec<(ChainSpec, [usize; 4])> {
                 joined(&[unit(6, 3, 1, Activation::Relu)]),
             ]),
             [2, 4, 3, 5],
+        ),
+        (chain(&[padded], false), [2, 4, 3, 5]),
+        (
+            joint(&[
+                appended(&[grouped, unit(6, 2, 1, Activation::None)]),
+                appended(&[unit(6, 5, 1, Activation::Relu)]),
+            ]),
+            [2, 4, 2, 5],
+        ),
+        // Burn's operations for all of it.
+        (
+            joint(&[
+                appended(&[unit(3, 4, 3, Activation::Relu)]),
+                chain(
+                    &[ChainUnit { groups: 7, padding: [[3, 0], [1, 1]], ..unit(7, 14, 3, Activation::Relu) }],
+                    false,
+                ),
+            ]),
+            [2, 3, 4, 3],
         ),
     ]
 }

@@ -318,8 +318,8 @@ mod tests {
         let x = Tensor::<4>::random([3, 4, 5, 6], Distribution::Default, &device);
         let first = BatchNormConfig::new(4).init(&device);
         let bottleneck = ConvNormActConfig::new(4, 6, 1).with_activation(Activation::Relu).init(1, &device);
-        let growth = Conv2dConfig::new([6, 3], [3, 3]).init(&device);
         let padding = Padding::half([3, 3]);
+        let growth = Conv2dConfig::new([6, 3], [3, 3]).with_padding(padding.for_burn()).init(&device);
         let second = BatchNormConfig::new(7).init(&device);
         let (norm, relu) = (Activation::None, Activation::Relu);
         // Training moves the norms' running statistics: each way has norms of its own.

@@ -196,11 +196,13 @@ fn a_file_of_keras_that_does_not_fit_torchvisions_network_is_told_whose_it_is() 
     let of_keras = find("keras_resnet50").expect("in the zoo");
     let model = create(of_keras, &CreateOptions::default(), &device());
     let path = write(folder.path(), &tensors(of_keras, &model), str::to_owned);
-    for name in ["resnet50", "mobilenet_v2"] {
+    // MobileNetV2's table of names has one for `predictions` too, so that two tensors of the file are called otherwise.
+    for (name, share) in [("resnet50", 100), ("mobilenet_v2", 98)] {
         let model = create(find(name).expect("in the zoo"), &CreateOptions::default(), &device());
         let error = Checkpoint::read(&path).expect("readable").load_into(model, name).expect_err("biases");
         let error = error.to_string();
-        assert!(error.contains("It looks like keras_resnet50 (100 % of its tensors)"), "{error}");
+        let likeness = format!("It looks like keras_resnet50 ({share} % of its tensors)");
+        assert!(error.contains(&likeness), "{error}");
     }
 }
 
