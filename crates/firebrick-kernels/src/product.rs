@@ -21,11 +21,17 @@ use crate::simd::Simd;
 /// Values of a cache line.
 const LINE: usize = 16;
 
+/// So many steps of a sum ahead, weights are fetched into the first-level cache. A panel is about as large as that cache, so they come from
+/// the second level; a processor looks about five steps ahead of itself, which covers that on some and not on others.
+const AHEAD: usize = 8;
+
 /// Runs of values which, one after another, make a row of the left operand.
 #[derive(Debug, Clone)]
 pub(crate) struct Runs {
     offsets: Vec<u32>,
     length: usize,
+    /// From one value of a run to the next.
+    step: usize,
     /// One past the largest offset that any run reads.
     end: usize,
 }
@@ -34,7 +40,13 @@ impl Runs {
     /// Runs of `length` values each, beginning at `offsets`.
     pub(crate) fn new(offsets: Vec<u32>, length: usize) -> Self {
         let end = offsets.iter().max().map_or(0, |&last| last as usize + length);
-        Self { offsets, length, end }
+        Self { offsets, length, step: 1, end }
+    }
+
+    /// Runs of `length` values each, `step` apart, which together are all multiples of `step` below `count * length * step`.
+    pub(crate) fn across(count: usize, length: usize, step: usize) -> Self {
+        let offsets = (0..count).map(|index| (index * length * step) as u32).collect();
+        Self { offsets, length, step, end: (count * length).saturating_sub(1) * step + 1 }
     }
 
     /// A run of one vector in each of `count` planes, `plane` values apart.
@@ -81,6 +93,8 @@ pub(crate) enum Addressing<'a> {
     Contiguous,
     /// Pixel `p` is at `p * LANES` on the left; the table says where it goes.
     Scatter(&'a Pixels),
+    /// Pixel `p` is at `p` on the left: a matrix that lies column by column. The table says where it goes.
+    Adjacent(&'a Pixels),
     /// A table for each side: left, result.
     Tables(&'a Pixels, &'a Pixels),
 }
@@ -116,7 +130,56 @@ pub(crate) struct Product<'a> {
     pub(crate) addressing: Addressing<'a>,
     pub(crate) pixels: usize,
     /// What will be read next: it is fetched towards the core a few lines at a time, so that nobody waits for it.
-    pub(crate) upcoming: &'a [f32],
+    pub(crate) upcoming: Upcoming<'a>,
+}
+
+/// Values that will be read next: some from the beginning of each of several rows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Upcoming<'a> {
+    values: &'a [f32],
+    /// Values from one row to the next.
+    row: usize,
+    /// Cache lines of a row; at least 1.
+    row_lines: usize,
+    /// Of all rows' lines, in order, those from here on
+    first: usize,
+    /// and so many.
+    count: usize,
+}
+
+impl<'a> Upcoming<'a> {
+    pub(crate) const NOTHING: Self = Self { values: &[], row: 0, row_lines: 1, first: 0, count: 0 };
+
+    /// `width` values of each of `rows` rows, which begin `row` values apart.
+    pub(crate) fn rows(values: &'a [f32], rows: usize, row: usize, width: usize) -> Self {
+        // A line more than the values fill, as they may begin anywhere in one.
+        let row_lines = width.div_ceil(LINE) + 1;
+        Self { values, row, row_lines, first: 0, count: rows * row_lines }
+    }
+
+    /// Piece `index` of those of `share` lines each; the last ones may be shorter or empty.
+    pub(crate) fn piece(&self, index: usize, share: usize) -> Self {
+        let before = self.count.min(index * share);
+        Self { first: self.first + before, count: share.min(self.count - before), ..*self }
+    }
+
+    /// What is left without the first `lines`.
+    fn behind(&self, lines: usize) -> Self {
+        let before = self.count.min(lines);
+        Self { first: self.first + before, count: self.count - before, ..*self }
+    }
+
+    /// Lines of each of `count` pieces.
+    pub(crate) fn share(&self, count: usize) -> usize {
+        self.count.div_ceil(count)
+    }
+}
+
+impl<'a> From<&'a [f32]> for Upcoming<'a> {
+    fn from(values: &'a [f32]) -> Self {
+        let count = values.len().div_ceil(LINE);
+        Self { values, row: 0, row_lines: count.max(1), first: 0, count }
+    }
 }
 
 impl Product<'_> {
@@ -136,11 +199,13 @@ impl Product<'_> {
         // Tiles of equal size, but for one pixel: a narrow last tile would wait for its own multiply-adds.
         let tiles = self.pixels.div_ceil(rows);
         let (small, large_tiles) = (self.pixels / tiles, self.pixels % tiles);
-        let upcoming = self.upcoming.split_at(self.upcoming.len() * large_tiles / tiles);
+        let share = self.upcoming.share(tiles);
+        let (early, late) =
+            (self.upcoming.piece(0, share * large_tiles), self.upcoming.behind(share * large_tiles));
         // SAFETY: `check` has compared every offset with the operands' lengths; the caller excludes races on the result.
         unsafe {
-            self.tiles(simd, small + 1, 0, large_tiles, upcoming.0);
-            self.tiles(simd, small, large_tiles * (small + 1), tiles - large_tiles, upcoming.1);
+            self.tiles(simd, small + 1, 0, large_tiles, early);
+            self.tiles(simd, small, large_tiles * (small + 1), tiles - large_tiles, late);
         }
     }
 
@@ -151,6 +216,7 @@ impl Product<'_> {
         let (last_left, last_result) = match self.addressing {
             Addressing::Contiguous => (spaced, spaced),
             Addressing::Scatter(result) => (spaced, result.last_of(self.pixels)),
+            Addressing::Adjacent(result) => (self.pixels - 1, result.last_of(self.pixels)),
             Addressing::Tables(left, result) => (left.last_of(self.pixels), result.last_of(self.pixels)),
         };
         assert!((1..=3).contains(&self.vectors));
@@ -169,7 +235,14 @@ impl Product<'_> {
     ///
     /// # Safety
     /// As `run`, after `check`; the tiles lie within `pixels`.
-    unsafe fn tiles<S: Simd>(&self, simd: S, rows: usize, first: usize, count: usize, upcoming: &[f32]) {
+    unsafe fn tiles<S: Simd>(
+        &self,
+        simd: S,
+        rows: usize,
+        first: usize,
+        count: usize,
+        upcoming: Upcoming<'_>,
+    ) {
         if count == 0 {
             return;
         }
@@ -198,7 +271,7 @@ impl Product<'_> {
         simd: S,
         first: usize,
         count: usize,
-        upcoming: &[f32],
+        upcoming: Upcoming<'_>,
     ) {
         // SAFETY: handed on to the caller.
         unsafe {
@@ -208,6 +281,17 @@ impl Product<'_> {
                 }
                 Addressing::Scatter(result) => {
                     tiles::<S, M, N, _, _>(simd, self, &Spaced, &result.offsets[..], first, count, upcoming);
+                }
+                Addressing::Adjacent(result) => {
+                    tiles::<S, M, N, _, _>(
+                        simd,
+                        self,
+                        &Adjacent,
+                        &result.offsets[..],
+                        first,
+                        count,
+                        upcoming,
+                    );
                 }
                 Addressing::Tables(left, result) => {
                     tiles::<S, M, N, _, _>(
@@ -246,6 +330,16 @@ impl Address for Spaced {
     }
 }
 
+/// Pixels side by side.
+struct Adjacent;
+
+impl Address for Adjacent {
+    #[inline(always)]
+    unsafe fn offsets<S: Simd, const M: usize>(&self, pixel: usize) -> [usize; M] {
+        std::array::from_fn(|m| pixel + m)
+    }
+}
+
 impl Address for [u32] {
     #[inline(always)]
     unsafe fn offsets<S: Simd, const M: usize>(&self, pixel: usize) -> [usize; M] {
@@ -267,7 +361,7 @@ unsafe fn tiles<S: Simd, const M: usize, const N: usize, L, R>(
     result: &R,
     first: usize,
     count: usize,
-    upcoming: &[f32],
+    upcoming: Upcoming<'_>,
 ) where
     L: Address + ?Sized,
     R: Address + ?Sized,
@@ -275,10 +369,9 @@ unsafe fn tiles<S: Simd, const M: usize, const N: usize, L, R>(
     simd.vectorize(
         #[inline(always)]
         || {
-            let share = upcoming.len().div_ceil(count).next_multiple_of(LINE).max(LINE);
-            let mut upcoming = upcoming.chunks(share);
+            let share = upcoming.share(count);
             for index in 0..count {
-                let upcoming = Fetch::new(upcoming.next().unwrap_or_default(), product.run_count);
+                let upcoming = Fetch::new(upcoming.piece(index, share), product.run_count);
                 // SAFETY: handed on to the caller.
                 unsafe { tile::<S, M, N, L, R>(simd, product, left, result, first + M * index, upcoming) };
             }
@@ -290,6 +383,11 @@ unsafe fn tiles<S: Simd, const M: usize, const N: usize, L, R>(
 /// would wait for all of them.
 struct Fetch {
     next: *const f32,
+    /// Lines before the row's end.
+    row_rest: usize,
+    row_lines: usize,
+    /// Values from a row's end, counted in whole lines, to the next one's beginning.
+    to_next_row: usize,
     lines: usize,
     runs: usize,
     /// Lines that are due, in parts of a run.
@@ -298,8 +396,19 @@ struct Fetch {
 
 impl Fetch {
     #[inline(always)]
-    fn new(values: &[f32], runs: usize) -> Self {
-        Self { next: values.as_ptr(), lines: values.len().div_ceil(LINE), runs, due: 0 }
+    fn new(upcoming: Upcoming<'_>, runs: usize) -> Self {
+        let Upcoming { values, row, row_lines, first, count } = upcoming;
+        // Most have nothing to fetch, and divisions are slow.
+        let (at, column) = if count > 0 { (first / row_lines, first % row_lines) } else { (0, 0) };
+        Self {
+            next: values.as_ptr().wrapping_add(at * row + column * LINE),
+            row_rest: row_lines - column,
+            row_lines,
+            to_next_row: row.wrapping_sub(row_lines * LINE),
+            lines: count,
+            runs,
+            due: 0,
+        }
     }
 
     /// The lines that are due with one more run.
@@ -307,10 +416,22 @@ impl Fetch {
     fn advance<S: Simd>(&mut self, simd: S) {
         self.due += self.lines;
         while self.due >= self.runs {
-            simd.prefetch(self.next);
-            self.next = self.next.wrapping_add(LINE);
+            simd.prefetch(self.line());
             self.due -= self.runs;
         }
+    }
+
+    /// The next line.
+    #[inline(always)]
+    fn line(&mut self) -> *const f32 {
+        let line = self.next;
+        self.next = self.next.wrapping_add(LINE);
+        self.row_rest -= 1;
+        if self.row_rest == 0 {
+            self.next = self.next.wrapping_add(self.to_next_row);
+            self.row_rest = self.row_lines;
+        }
+        line
     }
 }
 
@@ -337,6 +458,12 @@ unsafe fn tile<S: Simd, const M: usize, const N: usize, L, R>(
         let mut sums = [[simd.splat(0.0); N]; M];
         match product.start {
             Start::Bias(bias) => {
+                // What is written in the end is seldom in a cache, and few stores can wait at a time.
+                for m in 0..M {
+                    for n in 0..N {
+                        simd.prefetch_near(result_at[m].add(n * product.result_plane));
+                    }
+                }
                 for n in 0..N {
                     let bias = simd.load(bias.as_ptr().add(n * lanes));
                     for m in 0..M {
@@ -357,7 +484,8 @@ unsafe fn tile<S: Simd, const M: usize, const N: usize, L, R>(
         let mut weights = product.right.as_ptr();
         let runs =
             product.runs.offsets.get_unchecked(product.first_run..product.first_run + product.run_count);
-        if product.runs.length == lanes {
+        let (length, step) = (product.runs.length, product.runs.step);
+        if step == 1 && length == lanes {
             for &run in runs {
                 upcoming.advance(simd);
                 for k in 0..S::LANES {
@@ -365,7 +493,7 @@ unsafe fn tile<S: Simd, const M: usize, const N: usize, L, R>(
                 }
                 weights = weights.add(lanes * N * lanes);
             }
-        } else if product.runs.length == lanes / 2 {
+        } else if step == 1 && length == lanes / 2 {
             for &run in runs {
                 upcoming.advance(simd);
                 for k in 0..S::LANES / 2 {
@@ -376,8 +504,8 @@ unsafe fn tile<S: Simd, const M: usize, const N: usize, L, R>(
         } else {
             for &run in runs {
                 upcoming.advance(simd);
-                for k in 0..product.runs.length {
-                    accumulate(simd, &left_at, run as usize + k, weights, &mut sums);
+                for k in 0..length {
+                    accumulate(simd, &left_at, run as usize + k * step, weights, &mut sums);
                     weights = weights.add(N * lanes);
                 }
             }
@@ -423,6 +551,9 @@ unsafe fn accumulate<S: Simd, const M: usize, const N: usize>(
         for n in 0..N {
             columns[n] = simd.load(weights.add(n * S::LANES));
         }
+        for line in 0..(N * S::LANES).div_ceil(LINE) {
+            simd.prefetch_near(weights.wrapping_add(AHEAD * N * S::LANES + line * LINE));
+        }
         for m in 0..M {
             let value = simd.splat(*left[m].add(offset));
             for n in 0..N {
@@ -453,4 +584,33 @@ unsafe fn bend<S: Simd>(simd: S, finish: &Finish, results: &[*mut f32], vectors:
             }
         },
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where the lines begin that are fetched with one run after another, in values from the first.
+    fn lines(upcoming: Upcoming<'_>, runs: usize) -> Vec<usize> {
+        let mut fetch = Fetch::new(upcoming, runs);
+        let first = upcoming.values.as_ptr() as usize;
+        (0..upcoming.count).map(|_| (fetch.line() as usize - first) / size_of::<f32>()).collect()
+    }
+
+    #[test]
+    fn fetches_every_line_of_every_row_once_whatever_the_pieces() {
+        let values = vec![0.0; 1000];
+        // Three lines for 40 values, as they may begin within one; and one more.
+        let rows = Upcoming::rows(&values, 3, 300, 40);
+        let expected = [0, 16, 32, 48, 300, 316, 332, 348, 600, 616, 632, 648];
+        assert_eq!(lines(rows, 5), expected);
+        for pieces in 1..15 {
+            let share = rows.share(pieces);
+            let all: Vec<usize> = (0..pieces).flat_map(|index| lines(rows.piece(index, share), 1)).collect();
+            assert_eq!(all, expected, "{pieces} pieces");
+        }
+        assert_eq!(lines(Upcoming::from(&values[..33]), 1), [0, 16, 32]);
+        assert!(lines(Upcoming::NOTHING, 1).is_empty());
+        assert_eq!(lines(rows.behind(10), 1), [632, 648]);
+    }
 }

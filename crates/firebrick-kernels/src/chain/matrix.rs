@@ -368,7 +368,7 @@ pub(super) unsafe fn multiply_at<S: Simd>(
             result_plane,
             addressing,
             pixels,
-            upcoming: packed.upcoming(panel, 0, runs.count()),
+            upcoming: packed.upcoming(panel, 0, runs.count()).into(),
         };
         // SAFETY: handed on to the caller.
         unsafe { product.run(simd) };

@@ -15,7 +15,7 @@ use crate::buffer::Shared;
 use crate::layout::Blocked;
 use crate::pack::panels_of;
 use crate::params::ConvShape;
-use crate::product::{Addressing, Product, Runs, Start};
+use crate::product::{Addressing, Product, Runs, Start, Upcoming};
 use crate::simd::Simd;
 use crate::winograd::{
     PLACES, Pixels, TILE, Tiles, add_pixel_gradients, filter_gradients, transform_filters,
@@ -243,7 +243,7 @@ impl Winograd {
             result_plane: products.0.plane,
             addressing: Addressing::Contiguous,
             pixels: from.0.tiles,
-            upcoming: if panel + 1 < weights.panels.len() { at(panel + 1) } else { &[] },
+            upcoming: if panel + 1 < weights.panels.len() { at(panel + 1).into() } else { Upcoming::NOTHING },
         };
         // SAFETY: handed on to the caller.
         unsafe { product.run(simd) };

@@ -13,7 +13,7 @@ use super::params::EncoderConfig;
 use super::softmax::{LOWEST, Seen};
 use crate::activation::Finish;
 use crate::buffer::Shared;
-use crate::product::{Addressing, Pixels, Product, Runs, Start};
+use crate::product::{Addressing, Pixels, Product, Runs, Start, Upcoming};
 use crate::simd::Simd;
 use std::ops::Range;
 
@@ -207,7 +207,7 @@ impl Attention {
                 result_plane: S::LANES,
                 addressing: Addressing::Tables(&self.query_rows, &self.score_rows),
                 pixels: rows,
-                upcoming: &[],
+                upcoming: Upcoming::NOTHING,
             };
             // SAFETY: `scores` is borrowed mutably, and the panels follow one another.
             unsafe { product.run(simd) };
@@ -243,7 +243,7 @@ impl Attention {
                 result_plane: S::LANES,
                 addressing: Addressing::Tables(&self.score_rows, &self.output_rows),
                 pixels: rows,
-                upcoming: &[],
+                upcoming: Upcoming::NOTHING,
             };
             // SAFETY: `output` is borrowed mutably, and the panels follow one another.
             unsafe { product.run(simd) };

@@ -62,7 +62,7 @@ impl TokenLinear {
                 result_plane: self.lanes,
                 addressing: Addressing::Tables(&self.rows[0], &self.rows[1]),
                 pixels: rows,
-                upcoming: self.conv.upcoming(panel, 0, runs.count()),
+                upcoming: self.conv.upcoming(panel, 0, runs.count()).into(),
             };
             // SAFETY: `output` is borrowed mutably, and the panels follow one another.
             unsafe { product.run(simd) };

@@ -31,6 +31,15 @@ pub(crate) fn write<S: Simd>(simd: S, to: &mut [f32], value: S::Vector) {
     unsafe { simd.store(to.as_mut_ptr(), value) }
 }
 
+/// Exchanges rows and columns of a square of `LANES` rows of `LANES` values; rows begin `from_row` and `to_row` values apart.
+#[inline(always)]
+pub(crate) fn transpose<S: Simd>(simd: S, from: &[f32], from_row: usize, to: &mut [f32], to_row: usize) {
+    let last = S::LANES - 1;
+    assert!(from.len() >= last * from_row + S::LANES && to.len() >= last * to_row + S::LANES);
+    // SAFETY: the last rows were just checked to lie within the slices, which do not overlap.
+    unsafe { simd.transpose(from.as_ptr(), from_row, to.as_mut_ptr(), to_row) };
+}
+
 /// Reads a slice shorter than a vector; the lanes behind its end are `rest`.
 #[inline(always)]
 pub(crate) fn read_part<S: Simd>(simd: S, from: &[f32], rest: f32) -> S::Vector {

@@ -1,15 +1,17 @@
 //! Products of matrices whose sizes are known when they arrive, packed on the way.
 //!
-//! The tiles are those of the plan's products (`product.rs`). Here both operands are packed for a single use: the right one as a whole,
-//! the left one by each task for itself, because rows that lie a power of two apart evict each other from the cache. Sums are
-//! interrupted every [`DEPTH`] values so that what is read again stays in the cache. Each element is summed in one order that
-//! follows from the shapes alone.
+//! The tiles are those of the plan's products (`product.rs`). Here both operands are packed for a single use, because rows that lie a
+//! power of two apart evict each other from the cache. A task computes a rectangle of the result: for [`DEPTH`] values of the sum at a
+//! time it keeps a block of the right operand in its second-level cache and takes some rows of the left one after the other past it, as
+//! Goto and van de Geijn describe (Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34, 2008). A right operand that is smaller
+//! than the left one, a weight, is packed once for all tasks; a larger one by each task for itself, where a copy of the whole would
+//! cost a way to memory and back. Each element is summed in one order that follows from the depth alone.
 
 use super::lanes;
 use crate::activation::Finish;
 use crate::buffer::Shared;
 use crate::chain::Pooled;
-use crate::product::{Addressing, Pixels, Product, Runs, Start};
+use crate::product::{Addressing, Pixels, Product, Runs, Start, Upcoming};
 use crate::simd::Simd;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -18,12 +20,15 @@ use std::ops::Range;
 const PANEL: usize = 2;
 
 /// Values of a row that are multiplied before the next panel's turn.
-const DEPTH: usize = 256;
+const DEPTH: usize = 384;
 
-/// Rows of a task.
+/// Rows of the left operand that are packed at once: whole tiles of every size up to twelve.
 const ROWS: usize = 48;
 
-/// So many tasks at least, where there are columns enough: with fewer, threads would wait for the last one.
+/// Columns of a task: with [`DEPTH`], a block of the right operand of 384 KiB.
+const COLUMNS: usize = 256;
+
+/// About so many tasks, where there are rows enough: with fewer, threads would wait for the last one.
 const TASKS: usize = 16;
 
 /// Lanes of the widest instruction set.
@@ -51,6 +56,18 @@ impl<'a> Strided<'a> {
     /// The matrix with rows and columns exchanged.
     pub(crate) fn transposed(self) -> Self {
         Self { row: self.column, column: self.row, ..self }
+    }
+
+    /// These rows and columns, to be fetched before they are read.
+    fn upcoming(self, rows: &Range<usize>, columns: &Range<usize>) -> Upcoming<'a> {
+        if rows.is_empty() || columns.is_empty() {
+            return Upcoming::NOTHING;
+        }
+        let values = self.from(rows.start, columns.start).values;
+        match self.column {
+            1 => Upcoming::rows(values, rows.len(), self.row, columns.len()),
+            column => Upcoming::rows(values, columns.len(), column, rows.len()),
+        }
     }
 
     pub(crate) fn from(self, row: usize, column: usize) -> Self {
@@ -114,6 +131,42 @@ impl Packed {
     }
 }
 
+/// Packs some panels of `[rows, columns]` whose rows lie one after another, row by row as they are read from memory; what is behind its rows
+/// and columns becomes zero.
+fn pack_rows<S: Simd>(
+    simd: S,
+    matrix: Strided<'_>,
+    rows: usize,
+    columns: usize,
+    panels: &Range<usize>,
+    to: &mut [f32],
+) {
+    let panel = PANEL * S::LANES;
+    let part = to.len() / panels.len();
+    let full = panels.end.min(columns / panel) - panels.start;
+    simd.vectorize(
+        #[inline(always)]
+        || {
+            for row in 0..rows {
+                let from = &matrix.from(row, panels.start * panel).values[..full * panel];
+                for (from, to) in from.chunks_exact(PANEL * S::LANES).zip(to.chunks_exact_mut(part)) {
+                    let to = &mut to[row * panel..][..panel];
+                    for (from, to) in from.chunks_exact(S::LANES).zip(to.chunks_exact_mut(S::LANES)) {
+                        lanes::write(simd, to, lanes::read(simd, from));
+                    }
+                }
+            }
+        },
+    );
+    for (index, to) in panels.clone().zip(to.chunks_exact_mut(part)) {
+        if index < panels.start + full {
+            to[rows * panel..].fill(0.0);
+        } else {
+            pack(simd, matrix, rows, columns, index, to);
+        }
+    }
+}
+
 /// Packs panel `index` of `[rows, columns]`; what is behind the matrix's rows and columns becomes zero.
 fn pack<S: Simd>(simd: S, matrix: Strided<'_>, rows: usize, columns: usize, index: usize, to: &mut [f32]) {
     let panel = PANEL * S::LANES;
@@ -137,14 +190,27 @@ fn pack<S: Simd>(simd: S, matrix: Strided<'_>, rows: usize, columns: usize, inde
     if count < panel {
         to.fill(0.0);
     }
-    // Rows lie side by side: a cache line of each column at a time.
-    for first in (0..rows).step_by(MOST_LANES) {
-        let end = rows.min(first + MOST_LANES);
-        for (index, column) in columns.clone().enumerate() {
-            let from = matrix.from(first, column);
-            let to = to[first * panel + index..].iter_mut().step_by(panel).take(end - first);
-            to.zip(from.values.iter().step_by(from.row)).for_each(|(to, from)| *to = *from);
+    // Rows lie side by side: squares of a vector's size, then what is left of each column.
+    let squares = if matrix.row == 1 { [rows, count].map(|len| len / S::LANES * S::LANES) } else { [0; 2] };
+    simd.vectorize(
+        #[inline(always)]
+        || {
+            for row in (0..squares[0]).step_by(S::LANES) {
+                for column in (0..squares[1]).step_by(S::LANES) {
+                    let from = matrix.from(row, columns.start + column).values;
+                    lanes::transpose(simd, from, matrix.column, &mut to[row * panel + column..], panel);
+                }
+            }
+        },
+    );
+    for (index, column) in columns.enumerate() {
+        let first = if index < squares[1] { squares[0] } else { 0 };
+        if first == rows {
+            continue;
         }
+        let from = matrix.from(first, column);
+        let to = to[first * panel + index..].iter_mut().step_by(panel).take(rows - first);
+        to.zip(from.values.iter().step_by(from.row)).for_each(|(to, from)| *to = *from);
     }
 }
 
@@ -197,7 +263,7 @@ impl Part<'_> {
             let last = (first + DEPTH).min(self.depth.end);
             let runs = match self.left.column {
                 1 => Runs::new(vec![0], last - first),
-                column => Runs::new((0..last - first).map(|k| (k * column) as u32).collect(), 1),
+                column => Runs::across(1, last - first, column),
             };
             let done = last == self.depth.end;
             for panel in self.panels.clone() {
@@ -221,9 +287,13 @@ impl Part<'_> {
                     finish: if done { finish } else { Finish::NOTHING },
                     result: result.from((panel - self.panels.start) * self.right.panel),
                     result_plane: S::LANES,
-                    addressing: Addressing::Tables(&left, &to),
+                    addressing: if self.left.row == 1 {
+                        Addressing::Adjacent(&to)
+                    } else {
+                        Addressing::Tables(&left, &to)
+                    },
                     pixels: self.rows,
-                    upcoming: &[],
+                    upcoming: Upcoming::NOTHING,
                 };
                 // SAFETY: handed on to the caller; the panels' columns do not overlap.
                 unsafe { product.run(simd) };
@@ -264,37 +334,100 @@ pub(crate) fn product<S: Simd>(
         return vec![0.0; rows * columns];
     }
     let mut result = Vec::with_capacity(rows * columns);
-    let right = Packed::new_shared(simd, right, depth, columns);
     let mut filled = bias.unwrap_or(&[]).to_vec();
     if !filled.is_empty() {
         assert_eq!(filled.len(), columns, "a bias for each column");
-        filled.resize(right.width(), 0.0);
+        filled.resize(columns.next_multiple_of(PANEL * S::LANES), 0.0);
     }
-    let job = Job { left, right: &right, sizes, bias: &filled, finish };
-    // Few groups of panels: each packs the left operand anew.
-    let panels = right.panels().div_ceil(TASKS.div_ceil(rows.div_ceil(ROWS)));
-    let groups = right.panels().div_ceil(panels);
+    // Columns that lie one after another would be packed slowly by each.
+    let right = if depth <= rows || right.column != 1 {
+        Right::Packed(Packed::new_shared(simd, right, depth, columns))
+    } else {
+        Right::Matrix(right)
+    };
+    let job = Job { left, right, sizes, bias: &filled, finish };
+    let grid = Grid::new(sizes, PANEL * S::LANES, matches!(job.right, Right::Matrix(_)));
     let shared = Shared::spare(&mut result, rows * columns);
-    (0..rows.div_ceil(ROWS) * groups).into_par_iter().with_max_len(1).for_each_init(
-        || Pooled::take(ROWS * DEPTH.next_multiple_of(S::LANES)),
-        |scratch, task| {
-            let first_row = task / groups * ROWS;
-            let rows = first_row..rows.min(first_row + ROWS);
-            let first_panel = task % groups * panels;
-            let panels = first_panel..right.panels().min(first_panel + panels);
-            // SAFETY: the tasks' rows and columns do not overlap.
-            unsafe { job.run(simd, rows, panels, scratch, shared) };
-        },
-    );
+    (0..grid.count()).into_par_iter().with_max_len(1).for_each_init(Scratch::default, |scratch, task| {
+        let (rows, panels) = grid.task(task);
+        // SAFETY: the tasks' rows and columns do not overlap.
+        unsafe { job.run(simd, rows, panels, scratch, shared) };
+    });
     // SAFETY: the tasks have written every row of every panel.
     unsafe { result.set_len(rows * columns) };
     result
 }
 
+/// How a result is divided among tasks.
+struct Grid {
+    rows: usize,
+    rows_each: usize,
+    panels: usize,
+    panels_each: usize,
+}
+
+impl Grid {
+    /// Tasks of few columns read the left operand often, tasks of few rows the right one, which costs more if they pack it, too.
+    fn new(sizes: Sizes, panel: usize, packs_right: bool) -> Self {
+        let panels = sizes.columns.div_ceil(panel);
+        let groups = panels.div_ceil(COLUMNS / panel);
+        let tasks = if packs_right { TASKS / 2 } else { TASKS };
+        let rows_each = sizes.rows.div_ceil(tasks.div_ceil(groups)).next_multiple_of(ROWS);
+        // A result of few rows is divided by columns instead.
+        let groups = groups.max(tasks.div_ceil(sizes.rows.div_ceil(rows_each))).min(panels);
+        Self { rows: sizes.rows, rows_each, panels, panels_each: panels.div_ceil(groups) }
+    }
+
+    fn groups(&self) -> usize {
+        self.panels.div_ceil(self.panels_each)
+    }
+
+    fn count(&self) -> usize {
+        self.rows.div_ceil(self.rows_each) * self.groups()
+    }
+
+    /// The rows and panels of a task.
+    fn task(&self, index: usize) -> (Range<usize>, Range<usize>) {
+        let part = |index: usize, each: usize, all: usize| index * each..all.min((index + 1) * each);
+        let (row, panel) = (index / self.groups(), index % self.groups());
+        (part(row, self.rows_each, self.rows), part(panel, self.panels_each, self.panels))
+    }
+}
+
+/// A right operand, packed or still to be.
+enum Right<'a> {
+    Packed(Packed),
+    Matrix(Strided<'a>),
+}
+
+/// What a task fetches while it computes some rows.
+#[derive(Debug, Clone, Copy)]
+enum Ahead<'a> {
+    /// Each panel the next one: the first rows find a shared operand in a cache further away than the second.
+    Panels,
+    /// What is next to be packed, of the left operand and of the right one.
+    Operands(Upcoming<'a>, Upcoming<'a>),
+}
+
+/// What a task packs.
+#[derive(Default)]
+struct Scratch {
+    left: Option<Pooled>,
+    right: Option<Pooled>,
+}
+
+/// At least `len` values, of which nothing is known.
+fn room(buffer: &mut Option<Pooled>, len: usize) -> &mut [f32] {
+    if buffer.as_ref().is_none_or(|buffer| buffer.len() < len) {
+        *buffer = Some(Pooled::take(len));
+    }
+    &mut buffer.as_mut().expect("it was just made")[..len]
+}
+
 /// A product whose tasks each compute some rows and panels.
 struct Job<'a> {
     left: Strided<'a>,
-    right: &'a Packed,
+    right: Right<'a>,
     sizes: Sizes,
     /// Filled up to whole panels, or empty.
     bias: &'a [f32],
@@ -311,51 +444,84 @@ impl Job<'_> {
         simd: S,
         rows: Range<usize>,
         panels: Range<usize>,
-        scratch: &mut [f32],
+        scratch: &mut Scratch,
         result: Shared<'_>,
     ) {
         let Sizes { depth, columns, .. } = self.sizes;
-        let panel = self.right.panel;
+        let panel = PANEL * S::LANES;
         // A panel that is not full is computed beside the result, because its last columns have no place there.
         let full = panels.start..panels.end.min(columns / panel);
         let mut wide = if full.len() < panels.len() { vec![0.0; rows.len() * panel] } else { Vec::new() };
-        let table = |row: usize| Pixels::new((0..rows.len()).map(|i| (i * row) as u32).collect());
+        let table = |row: usize| Pixels::new((0..ROWS).map(|i| (i * row) as u32).collect());
         let (to_result, to_wide) = (table(columns), table(panel));
-        for first in (0..depth).step_by(DEPTH) {
-            let values = first..depth.min(first + DEPTH);
-            let packed = PackedLeft::new(simd, self.left, &rows, &values, scratch);
-            let done = values.end == depth;
-            for index in panels.clone() {
-                let (to, table) = if full.contains(&index) {
-                    (result.from(rows.start * columns + index * panel), &to_result)
-                } else {
-                    (Shared::new(&mut wide), &to_wide)
-                };
-                let start = match first {
-                    0 => Start::Bias(self.bias.get(index * panel..(index + 1) * panel).unwrap_or(&ZEROS)),
-                    _ => Start::Partial,
-                };
-                let product = Product {
-                    left: packed.values,
-                    runs: &packed.runs,
-                    first_run: 0,
-                    run_count: packed.runs.count(),
-                    right: self.right.part(index, &values),
-                    vectors: PANEL,
-                    start,
-                    residual: None,
-                    finish: if done { self.finish } else { Finish::NOTHING },
-                    result: to,
-                    result_plane: S::LANES,
-                    addressing: match &packed.pixels {
-                        Some(pixels) => Addressing::Tables(pixels, table),
-                        None => Addressing::Scatter(table),
-                    },
-                    pixels: rows.len(),
-                    upcoming: if index + 1 < panels.end { self.right.part(index + 1, &values) } else { &[] },
-                };
-                // SAFETY: handed on to the caller; the panels' columns do not overlap.
-                unsafe { product.run(simd) };
+        let columns_here = panels.start * panel..columns.min(panels.end * panel);
+        // Blocks of equal depth: a short last one would cost a pass over the result for little.
+        let most = depth.div_ceil(depth.div_ceil(DEPTH)).next_multiple_of(S::LANES);
+        for first in (0..depth).step_by(most) {
+            let values = first..depth.min(first + most);
+            let next_values = values.end..depth.min(values.end + most);
+            let part = values.len().next_multiple_of(S::LANES) * panel;
+            let block: &[f32] = match self.right {
+                Right::Packed(_) => &[],
+                Right::Matrix(matrix) => {
+                    let block = room(&mut scratch.right, panels.len() * part);
+                    pack_rows(simd, matrix.from(first, 0), values.len(), columns, &panels, block);
+                    block
+                }
+            };
+            let right = |index: usize| match &self.right {
+                Right::Packed(packed) => packed.part(index, &values),
+                Right::Matrix(_) => &block[(index - panels.start) * part..][..part],
+            };
+            let finish = if values.end == depth { self.finish } else { Finish::NOTHING };
+            for first_row in rows.clone().step_by(ROWS) {
+                let some = first_row..rows.end.min(first_row + ROWS);
+                let left = room(&mut scratch.left, ROWS * DEPTH.next_multiple_of(S::LANES));
+                let packed = PackedLeft::new(simd, self.left, &some, &values, left);
+                let ahead = self.ahead(&rows, &columns_here, &some, &values, &next_values);
+                for index in panels.clone() {
+                    let (to, table) = if full.contains(&index) {
+                        (result.from(first_row * columns + index * panel), &to_result)
+                    } else {
+                        (Shared::new(&mut wide).from((first_row - rows.start) * panel), &to_wide)
+                    };
+                    let start = match first {
+                        0 => Start::Bias(self.bias.get(index * panel..(index + 1) * panel).unwrap_or(&ZEROS)),
+                        _ => Start::Partial,
+                    };
+                    let product = Product {
+                        left: packed.values,
+                        runs: &packed.runs,
+                        first_run: 0,
+                        run_count: packed.runs.count(),
+                        right: right(index),
+                        vectors: PANEL,
+                        start,
+                        residual: None,
+                        finish,
+                        result: to,
+                        result_plane: S::LANES,
+                        addressing: match packed.across {
+                            true => Addressing::Adjacent(table),
+                            false => Addressing::Scatter(table),
+                        },
+                        pixels: some.len(),
+                        upcoming: match ahead {
+                            Ahead::Panels if index + 1 < panels.end => right(index + 1).into(),
+                            Ahead::Panels => Upcoming::NOTHING,
+                            Ahead::Operands(left, right) => {
+                                let (index, half) = (index - panels.start, panels.len().div_ceil(2));
+                                if index < half {
+                                    left.piece(index, left.share(half))
+                                } else {
+                                    right.piece(index - half, right.share(panels.len() - half))
+                                }
+                            }
+                        },
+                    };
+                    // SAFETY: handed on to the caller; the panels' columns do not overlap.
+                    unsafe { product.run(simd) };
+                }
             }
         }
         if !wide.is_empty() {
@@ -366,14 +532,39 @@ impl Job<'_> {
             }
         }
     }
+
+    /// What is fetched while a task computes `some` of its rows.
+    fn ahead(
+        &self,
+        rows: &Range<usize>,
+        columns: &Range<usize>,
+        some: &Range<usize>,
+        values: &Range<usize>,
+        next_values: &Range<usize>,
+    ) -> Ahead<'_> {
+        let right = match self.right {
+            Right::Packed(_) if some.start == rows.start => return Ahead::Panels,
+            Right::Packed(_) => Upcoming::NOTHING,
+            Right::Matrix(matrix) => {
+                let all = matrix.upcoming(next_values, columns);
+                all.piece((some.start - rows.start) / ROWS, all.share(rows.len().div_ceil(ROWS)))
+            }
+        };
+        let left = if some.end < rows.end {
+            self.left.upcoming(&(some.end..rows.end.min(some.end + ROWS)), values)
+        } else {
+            self.left.upcoming(&(rows.start..rows.end.min(rows.start + ROWS)), next_values)
+        };
+        Ahead::Operands(left, right)
+    }
 }
 
 /// Some rows and columns of a left operand, side by side in the cache.
 struct PackedLeft<'a> {
     values: &'a [f32],
     runs: Runs,
-    /// Where rows begin; `None` if one vector apart.
-    pixels: Option<Pixels>,
+    /// Whether they lie column by column; else rows begin one vector apart.
+    across: bool,
 }
 
 impl<'a> PackedLeft<'a> {
@@ -387,8 +578,10 @@ impl<'a> PackedLeft<'a> {
     ) -> Self {
         let (count, depth) = (rows.len(), columns.len());
         if matrix.column != 1 {
-            // `[columns, rows]`.
-            let scratch = &mut scratch[..count * depth];
+            // `[columns, rows]`, filled up with columns of zeros, which meet the right operand's.
+            let across = depth.next_multiple_of(S::LANES);
+            let scratch = &mut scratch[..count * across];
+            scratch[count * depth..].fill(0.0);
             for (column, to) in columns.clone().zip(scratch.chunks_exact_mut(count)) {
                 let from = matrix.from(rows.start, column);
                 match from.row {
@@ -398,9 +591,8 @@ impl<'a> PackedLeft<'a> {
                     }
                 }
             }
-            let runs = Runs::new((0..depth).map(|column| (column * count) as u32).collect(), 1);
-            let pixels = Some(Pixels::new((0..count as u32).collect()));
-            return Self { values: scratch, runs, pixels };
+            let runs = Runs::across(across / S::LANES, S::LANES, count);
+            return Self { values: scratch, runs, across: true };
         }
         // `[planes, rows, LANES]`, filled up with zeros, which meet the right operand's.
         let planes = depth.div_ceil(S::LANES);
@@ -423,7 +615,7 @@ impl<'a> PackedLeft<'a> {
             },
         );
         let runs = Runs::planes(planes, count * S::LANES, S::LANES);
-        Self { values: scratch, runs, pixels: None }
+        Self { values: scratch, runs, across: false }
     }
 }
 
@@ -469,9 +661,17 @@ mod tests {
     #[test]
     fn multiplies_matrices_of_any_size_and_order_at_every_level() {
         at_every_level(|level| {
-            for (rows, depth, columns) in
-                [(1, 1, 1), (2, 3, 5), (7, 300, 16), (13, 17, 33), (100, 64, 300), (5, 513, 31), (200, 9, 8)]
-            {
+            for (rows, depth, columns) in [
+                (1, 1, 1),
+                (2, 3, 5),
+                (7, 300, 16),
+                (13, 17, 33),
+                (100, 64, 300),
+                (5, 513, 31),
+                (200, 9, 8),
+                (110, 500, 41),
+                (560, 500, 41),
+            ] {
                 let sizes = Sizes { rows, depth, columns };
                 let (a, b, bias) = operands(sizes);
                 let mut expected = vec![0.0; rows * columns];

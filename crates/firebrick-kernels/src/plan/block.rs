@@ -201,7 +201,7 @@ impl BlockStep {
             result_plane: self.output.plane(),
             addressing: Addressing::Contiguous,
             pixels: self.output.pixels(),
-            upcoming: conv.upcoming(panel, planes.start, planes.len()),
+            upcoming: conv.upcoming(panel, planes.start, planes.len()).into(),
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::buffer::Shared;
 use crate::layout::Blocked;
 use crate::pack::PackedConv;
 use crate::params::FoldedConv;
-use crate::product::{Addressing, Pixels, Product, Start};
+use crate::product::{Addressing, Pixels, Product, Start, Upcoming};
 use crate::simd::Simd;
 use std::ops::Range;
 
@@ -74,7 +74,7 @@ impl LinearStep {
                 addressing: Addressing::Tables(&rows[0], &rows[1]),
                 pixels: batch,
                 // A batch is too few tiles to spread a panel's weights over; they are read in order, which the processor foresees.
-                upcoming: &[],
+                upcoming: Upcoming::NOTHING,
             };
             // SAFETY: handed on to the caller.
             unsafe { product.run(simd) };

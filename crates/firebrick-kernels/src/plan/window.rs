@@ -246,7 +246,7 @@ impl RowConv {
             result,
             result_plane,
             addressing,
-            upcoming: self.upcoming(panel, input, &rows),
+            upcoming: self.upcoming(panel, input, &rows).into(),
             pixels: rows.len() * self.size[1],
         };
         // SAFETY: handed on to the caller.

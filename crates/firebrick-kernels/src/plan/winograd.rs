@@ -10,7 +10,7 @@ use crate::buffer::{Buffer, Shared};
 use crate::layout::Blocked;
 use crate::pack::PackedConv;
 use crate::params::FoldedConv;
-use crate::product::{Addressing, Product, Runs, Start};
+use crate::product::{Addressing, Product, Runs, Start, Upcoming};
 use crate::simd::Simd;
 use crate::winograd::{
     PLACES, Pixels, Results, TILE, Tiles, transform_filter, transform_pixels, transform_products,
@@ -198,7 +198,9 @@ impl WinogradStep {
                     result_plane: plane,
                     addressing: Addressing::Contiguous,
                     pixels: tiles,
-                    upcoming: next.map_or(&[], |(weights, panel)| weights.weights(panel, 0, runs.count())),
+                    upcoming: next.map_or(Upcoming::NOTHING, |(weights, panel)| {
+                        weights.weights(panel, 0, runs.count()).into()
+                    }),
                 };
                 // SAFETY: handed on to the caller.
                 unsafe { product.run(simd) };

@@ -14,6 +14,19 @@ impl Avx2 {
     }
 }
 
+/// The halves of 64 bits of two vectors, alternating: the even ones and the odd ones.
+///
+/// # Safety
+/// The processor has the features of this module.
+#[inline(always)]
+unsafe fn pairs(a: __m256, b: __m256) -> [__m256; 2] {
+    // SAFETY: as promised by the caller.
+    unsafe {
+        let (a, b) = (_mm256_castps_pd(a), _mm256_castps_pd(b));
+        [_mm256_castpd_ps(_mm256_unpacklo_pd(a, b)), _mm256_castpd_ps(_mm256_unpackhi_pd(a, b))]
+    }
+}
+
 // SAFETY of every block below: the only constructor of `Avx2` is `detect`, so a value of it proves the features.
 // Memory is touched by `load` and `store` alone, under their own contracts, with the instructions that need no alignment.
 impl Simd for Avx2 {
@@ -52,10 +65,41 @@ impl Simd for Avx2 {
         unsafe { _mm256_storeu_ps(to, value) }
     }
 
+    /// Pairs of rows, of pairs and of fours, as in a tournament.
+    #[inline(always)]
+    unsafe fn transpose(self, from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
+        // SAFETY: `self` proves the features; the caller promises eight rows of eight values on either side.
+        unsafe {
+            let mut a: [__m256; 8] = std::array::from_fn(
+                #[inline(always)]
+                |r| _mm256_loadu_ps(from.add(r * from_row)),
+            );
+            let mut b = a;
+            for i in 0..4 {
+                b[2 * i] = _mm256_unpacklo_ps(a[2 * i], a[2 * i + 1]);
+                b[2 * i + 1] = _mm256_unpackhi_ps(a[2 * i], a[2 * i + 1]);
+            }
+            for i in [0, 4] {
+                [a[i], a[i + 1]] = pairs(b[i], b[i + 2]);
+                [a[i + 2], a[i + 3]] = pairs(b[i + 1], b[i + 3]);
+            }
+            for i in 0..4 {
+                _mm256_storeu_ps(to.add(i * to_row), _mm256_permute2f128_ps::<0x20>(a[i], a[i + 4]));
+                _mm256_storeu_ps(to.add((i + 4) * to_row), _mm256_permute2f128_ps::<0x31>(a[i], a[i + 4]));
+            }
+        }
+    }
+
     #[inline(always)]
     fn prefetch(self, at: *const f32) {
         // SAFETY: a prefetch changes nothing but the caches, whatever the address.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
+    }
+
+    #[inline(always)]
+    fn prefetch_near(self, at: *const f32) {
+        // SAFETY: a prefetch changes nothing but the caches, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
     }
 
     #[inline(always)]

@@ -17,6 +17,19 @@ impl Avx512 {
     }
 }
 
+/// The halves of 64 bits of two vectors, alternating: the even ones and the odd ones.
+///
+/// # Safety
+/// The processor has the features of this module.
+#[inline(always)]
+unsafe fn pairs(a: __m512, b: __m512) -> [__m512; 2] {
+    // SAFETY: as promised by the caller.
+    unsafe {
+        let (a, b) = (_mm512_castps_pd(a), _mm512_castps_pd(b));
+        [_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)), _mm512_castpd_ps(_mm512_unpackhi_pd(a, b))]
+    }
+}
+
 // SAFETY of every block below: the only constructor of `Avx512` is `detect`, so a value of it proves the features.
 // Memory is touched by `load` and `store` alone, under their own contracts, with the instructions that need no alignment.
 impl Simd for Avx512 {
@@ -54,10 +67,48 @@ impl Simd for Avx512 {
         unsafe { _mm512_storeu_ps(to, value) }
     }
 
+    /// Pairs of rows, of pairs, of fours and of eights, as in a tournament.
+    #[inline(always)]
+    unsafe fn transpose(self, from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
+        // SAFETY: `self` proves the features; the caller promises sixteen rows of sixteen values on either side.
+        unsafe {
+            let mut a: [__m512; 16] = std::array::from_fn(
+                #[inline(always)]
+                |r| _mm512_loadu_ps(from.add(r * from_row)),
+            );
+            let mut b = a;
+            for i in 0..8 {
+                b[2 * i] = _mm512_unpacklo_ps(a[2 * i], a[2 * i + 1]);
+                b[2 * i + 1] = _mm512_unpackhi_ps(a[2 * i], a[2 * i + 1]);
+            }
+            // Row `4 * g + c` has, in each quarter `q`, column `4 * q + c` of the rows `4 * g ..`.
+            for i in (0..16).step_by(4) {
+                [a[i], a[i + 1]] = pairs(b[i], b[i + 2]);
+                [a[i + 2], a[i + 3]] = pairs(b[i + 1], b[i + 3]);
+            }
+            for i in 0..4 {
+                for (half, at) in [(0, i), (8, i + 8)] {
+                    b[at] = _mm512_shuffle_f32x4::<0x88>(a[half + i], a[half + i + 4]);
+                    b[at + 4] = _mm512_shuffle_f32x4::<0xdd>(a[half + i], a[half + i + 4]);
+                }
+            }
+            for i in 0..8 {
+                _mm512_storeu_ps(to.add(i * to_row), _mm512_shuffle_f32x4::<0x88>(b[i], b[i + 8]));
+                _mm512_storeu_ps(to.add((i + 8) * to_row), _mm512_shuffle_f32x4::<0xdd>(b[i], b[i + 8]));
+            }
+        }
+    }
+
     #[inline(always)]
     fn prefetch(self, at: *const f32) {
         // SAFETY: a prefetch changes nothing but the caches, whatever the address.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
+    }
+
+    #[inline(always)]
+    fn prefetch_near(self, at: *const f32) {
+        // SAFETY: a prefetch changes nothing but the caches, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
     }
 
     #[inline(always)]

@@ -51,8 +51,26 @@ pub(crate) trait Simd: Copy + Send + Sync + std::fmt::Debug + 'static {
     /// `LANES` values are writable at `to`.
     unsafe fn store(self, to: *mut f32, value: Self::Vector);
 
+    /// Exchanges rows and columns of `LANES` rows of `LANES` values: value `c` of row `r`, at `from + r * from_row + c`, goes to
+    /// `to + c * to_row + r`.
+    ///
+    /// # Safety
+    /// The rows are readable from `from` and writable from `to` on, and do not overlap.
+    #[inline(always)]
+    unsafe fn transpose(self, from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
+        for r in 0..Self::LANES {
+            for c in 0..Self::LANES {
+                // SAFETY: handed on to the caller.
+                unsafe { *to.add(c * to_row + r) = *from.add(r * from_row + c) };
+            }
+        }
+    }
+
     /// Brings the cache line at `at` into the second-level cache, where the processor can.
     fn prefetch(self, at: *const f32);
+
+    /// Brings the cache line at `at` into the first-level cache, where the processor can.
+    fn prefetch_near(self, at: *const f32);
 
     /// `a + b`.
     fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;

@@ -56,6 +56,9 @@ impl Simd for Neon {
     fn prefetch(self, _at: *const f32) {}
 
     #[inline(always)]
+    fn prefetch_near(self, _at: *const f32) {}
+
+    #[inline(always)]
     fn add(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
         // SAFETY: `self` proves the feature.
         unsafe { vaddq_f32(a, b) }

@@ -39,6 +39,9 @@ impl<const L: usize> Simd for Scalar<L> {
     fn prefetch(self, _at: *const f32) {}
 
     #[inline(always)]
+    fn prefetch_near(self, _at: *const f32) {}
+
+    #[inline(always)]
     fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
         std::array::from_fn(|i| a[i] + b[i])
     }

@@ -84,15 +84,33 @@ fn check<S: Simd>(simd: S) {
     }
 }
 
+/// Checks that rows and columns are exchanged, and that nothing beside them is touched.
+fn check_transpose<S: Simd>(simd: S) {
+    let (from_row, to_row) = (S::LANES + 3, S::LANES + 1);
+    let from: Vec<f32> = (0..S::LANES * from_row).map(|value| value as f32).collect();
+    let mut to = vec![-1.0; S::LANES * to_row];
+    // SAFETY: the rows fill the vectors.
+    simd.vectorize(|| unsafe { simd.transpose(from.as_ptr(), from_row, to.as_mut_ptr(), to_row) });
+    for (at, &value) in to.iter().enumerate() {
+        let (column, row) = (at / to_row, at % to_row);
+        let expected = if row < S::LANES { (row * from_row + column) as f32 } else { -1.0 };
+        assert_eq!(value, expected, "{simd:?}: column {column}, row {row}");
+    }
+}
+
 #[test]
 fn computes_what_plain_rust_does_at_each_level() {
-    check(Scalar::<1>);
-    check(Scalar::<8>);
+    fn check_all<S: Simd>(simd: S) {
+        check(simd);
+        check_transpose(simd);
+    }
+    check_all(Scalar::<1>);
+    check_all(Scalar::<8>);
     #[cfg(target_arch = "x86_64")]
     {
-        Avx2::detect().into_iter().for_each(check);
-        Avx512::detect().into_iter().for_each(check);
+        Avx2::detect().into_iter().for_each(check_all);
+        Avx512::detect().into_iter().for_each(check_all);
     }
     #[cfg(target_arch = "aarch64")]
-    Neon::detect().into_iter().for_each(check);
+    Neon::detect().into_iter().for_each(check_all);
 }

@@ -1,6 +1,6 @@
 //! The backward pass: every tile's weights once more, from the logarithms of the rows' sums.
 
-use super::{AttentionResult, AttentionShape, Forward, Places, TILE, Tokens};
+use super::{AttentionResult, AttentionShape, Forward, Places, QUERIES, Tokens, even, score_row};
 use crate::buffer::Shared;
 use crate::chain::Work;
 use crate::grad::lanes;
@@ -31,19 +31,19 @@ impl Backward<'_> {
         let [grad, output] = [self.grad, self.forward.output].map(|tokens| tokens.head(sequence, head_of));
         let logsumexp = &self.forward.logsumexp[head * queries..(head + 1) * queries];
 
-        let mut weights = vec![0.0; TILE * TILE];
-        let mut slopes = vec![0.0; TILE * TILE];
-        let mut query_sums = vec![0.0; TILE * keys_down.width()];
+        let row = score_row(&self.inputs.shape);
+        let mut weights = vec![0.0; QUERIES * row];
+        let mut slopes = vec![0.0; QUERIES * row];
+        let mut query_sums = vec![0.0; QUERIES * keys_down.width()];
         let grad_width = value_width.next_multiple_of(keys_down.panel());
         let mut key_sums = vec![0.0; keys * keys_down.width()];
         let mut value_sums = vec![0.0; keys * grad_width];
-        for first in (0..queries).step_by(TILE) {
-            let rows = first..queries.min(first + TILE);
-            let count = rows.len();
+        for rows in even(queries, QUERIES, 1) {
+            let (first, count) = (rows.start, rows.len());
             let grad = grad.from(first, 0);
             let queries_packed = Packed::new(simd, query.from(first, 0), count, width);
             let grad_packed = Packed::new(simd, grad, count, value_width);
-            let mut products = [0.0; TILE];
+            let mut products = [0.0; QUERIES];
             simd.vectorize(
                 #[inline(always)]
                 || {
@@ -69,38 +69,36 @@ impl Backward<'_> {
                     right: &values_across,
                     depth: 0..value_width,
                     panels: tile.keys.start / panel..tile.keys.end.div_ceil(panel),
-                    result_row: TILE,
+                    result_row: row,
                 }
                 .set(simd, &mut slopes);
                 simd.vectorize(
                     #[inline(always)]
                     || {
                         tile.scores(simd, query, &keys_across, &mut weights);
-                        let both = weights.chunks_exact_mut(TILE).zip(slopes.chunks_exact_mut(TILE));
-                        for (row, (weights, slopes)) in rows.clone().zip(both) {
-                            let (seen, hidden) = weights.split_at_mut(tile.seen(row));
-                            let (slopes, hidden_slopes) = slopes.split_at_mut(seen.len());
-                            hidden.fill(0.0);
-                            hidden_slopes.fill(0.0);
-                            if logsumexp[row] == f32::INFINITY {
-                                // It sees nothing. exp would give its smallest value, which is not zero.
-                                seen.fill(0.0);
-                                slopes.fill(0.0);
-                                continue;
-                            }
-                            let minus = simd.splat(-logsumexp[row]);
+                        let both = weights.chunks_exact_mut(row).zip(slopes.chunks_exact_mut(row));
+                        for (query, (weights, slopes)) in rows.clone().zip(both) {
+                            let end = tile.keys.len().next_multiple_of(S::LANES);
+                            let (weights, slopes) = (&mut weights[..end], &mut slopes[..end]);
+                            // It may see nothing. exp would give its smallest value, which is not zero.
+                            let hidden = logsumexp[query] == f32::INFINITY;
+                            let seen = if hidden { 0 } else { tile.seen(query) };
+                            let whole = seen.next_multiple_of(S::LANES);
+                            let minus = simd.splat(-logsumexp[query]);
                             lanes::update(
                                 simd,
                                 [],
-                                seen,
+                                &mut weights[..whole],
                                 #[inline(always)]
                                 |[], score| simd.exp(simd.add(score, minus)),
                             );
-                            let minus = simd.splat(-products[row - first]);
+                            weights[seen..].fill(0.0);
+                            slopes[seen..].fill(0.0);
+                            let minus = simd.splat(-products[query - first]);
                             lanes::update(
                                 simd,
-                                [&*seen],
-                                slopes,
+                                [&weights[..whole]],
+                                &mut slopes[..whole],
                                 #[inline(always)]
                                 |[weight], slope| simd.mul(weight, simd.add(slope, minus)),
                             );
@@ -108,28 +106,28 @@ impl Backward<'_> {
                     },
                 );
                 if self.slopes.len() > 0 {
-                    for (row, slopes) in rows.clone().zip(slopes.chunks_exact(TILE)) {
-                        let at = (head * queries + row) * keys + tile.keys.start;
+                    for (query, slopes) in rows.clone().zip(slopes.chunks_exact(row)) {
+                        let at = (head * queries + query) * keys + tile.keys.start;
                         // SAFETY: every head has its rows to itself.
                         unsafe { self.slopes.put(at, &slopes[..tile.keys.len()]) };
                     }
                 }
-                for (from, right, sums, row) in [
+                for (from, right, sums, width) in [
                     (&weights, &grad_packed, &mut value_sums, grad_width),
                     (&slopes, &queries_packed, &mut key_sums, keys_down.width()),
                 ] {
                     Part {
-                        left: Strided::rows(from, TILE).transposed(),
+                        left: Strided::rows(from, row).transposed(),
                         rows: tile.keys.len(),
                         right,
                         depth: 0..count,
                         panels: 0..right.panels(),
-                        result_row: row,
+                        result_row: width,
                     }
-                    .add(simd, &mut sums[tile.keys.start * row..]);
+                    .add(simd, &mut sums[tile.keys.start * width..]);
                 }
                 Part {
-                    left: Strided::rows(&slopes, TILE),
+                    left: Strided::rows(&slopes, row),
                     rows: count,
                     right: &keys_down,
                     depth: tile.keys.clone(),

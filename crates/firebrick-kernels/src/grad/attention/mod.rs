@@ -16,8 +16,23 @@ use backward::Backward;
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Queries and keys of a tile; whole panels at each level.
-const TILE: usize = 64;
+/// Queries of a tile, at most.
+const QUERIES: usize = 64;
+
+/// Keys of a tile, at most: with [`QUERIES`], scores of 64 KiB.
+const KEYS: usize = 256;
+
+/// Columns of a panel are a divisor of this at each level.
+const WHOLE_PANELS: usize = 32;
+
+/// Values behind a row of scores, so that the rows of a column do not meet in the same lines of the cache.
+const ROW_GAP: usize = 16;
+
+/// Ranges of equal length, at most `most`, which together are `0..len`; each but the last a multiple of `unit` long.
+fn even(len: usize, most: usize, unit: usize) -> impl Iterator<Item = Range<usize>> {
+    let each = len.div_ceil(len.div_ceil(most)).next_multiple_of(unit);
+    (0..len).step_by(each).map(move |first| first..len.min(first + each))
+}
 
 /// What a mask adds to a score that shall not count: far below every score, and still a number to calculate with.
 pub const MASKED: f32 = -1e30;
@@ -319,6 +334,11 @@ impl<'a> Tokens<'a> {
     }
 }
 
+/// From one query's scores in a tile to the next's.
+fn score_row(shape: &AttentionShape) -> usize {
+    shape.keys.next_multiple_of(WHOLE_PANELS).min(KEYS) + ROW_GAP
+}
+
 struct Forward<'a> {
     shape: AttentionShape,
     query: Tokens<'a>,
@@ -338,13 +358,18 @@ struct Tile<'a> {
 }
 
 impl Tile<'_> {
+    /// From one query's scores to the next's.
+    fn row(&self) -> usize {
+        score_row(&self.shape)
+    }
+
     /// How many of the tile's keys a query sees.
     fn seen(&self, query: usize) -> usize {
         let count = self.keys.len();
         if self.shape.causal { count.min((query + 1).saturating_sub(self.keys.start)) } else { count }
     }
 
-    /// The scores of the tile, `[queries, TILE]`: scaled and biased where they are seen.
+    /// The scores of the tile, a [`row`](Self::row) a query: scaled and biased where they are seen, and garbage up to the next whole vector.
     #[inline(always)]
     fn scores<S: Simd>(&self, simd: S, query: Strided<'_>, keys: &Packed, scores: &mut [f32]) {
         let panel = keys.panel();
@@ -354,14 +379,15 @@ impl Tile<'_> {
             right: keys,
             depth: 0..self.shape.width,
             panels: self.keys.start / panel..self.keys.end.div_ceil(panel),
-            result_row: TILE,
+            result_row: self.row(),
         }
         .set(simd, scores);
         let scale = simd.splat(self.shape.scale);
-        for (query, scores) in self.queries.clone().zip(scores.chunks_exact_mut(TILE)) {
-            let seen = &mut scores[..self.seen(query)];
+        for (query, scores) in self.queries.clone().zip(scores.chunks_exact_mut(self.row())) {
+            let seen = self.seen(query);
             match self.bias {
                 Some((bias, row)) => {
+                    let seen = &mut scores[..seen];
                     let bias = &bias[query * row + self.keys.start..][..seen.len()];
                     lanes::update(
                         simd,
@@ -374,7 +400,7 @@ impl Tile<'_> {
                 None => lanes::update(
                     simd,
                     [],
-                    seen,
+                    &mut scores[..seen.next_multiple_of(S::LANES)],
                     #[inline(always)]
                     |[], score| simd.mul(score, scale),
                 ),
@@ -399,12 +425,7 @@ impl<'a> Forward<'a> {
         let end = if shape.causal { shape.keys.min(queries.end) } else { shape.keys };
         let (sequence, head) = self.place(head);
         let bias = self.bias.map(|bias| (&bias.values[bias.start(sequence, head)..], bias.strides[2]));
-        (0..end).step_by(TILE).map(move |first| Tile {
-            shape,
-            queries: queries.clone(),
-            keys: first..end.min(first + TILE),
-            bias,
-        })
+        even(end, KEYS, WHOLE_PANELS).map(move |keys| Tile { shape, queries: queries.clone(), keys, bias })
     }
 
     fn matrices(&self, head: usize) -> [Strided<'a>; 3] {
@@ -419,12 +440,12 @@ impl<'a> Forward<'a> {
         let keys_packed = Packed::new(simd, key.transposed(), width, keys);
         let values = Packed::new(simd, value, keys, value_width);
         let (sequence, head_of) = self.place(head);
-        let mut scores = vec![0.0; TILE * TILE];
-        let mut sums = vec![0.0; TILE * values.width()];
-        for first in (0..queries).step_by(TILE) {
-            let rows = first..queries.min(first + TILE);
-            let mut largest = [f32::NEG_INFINITY; TILE];
-            let mut total = [0.0; TILE];
+        let row = score_row(&self.shape);
+        let mut scores = vec![0.0; QUERIES * row];
+        let mut sums = vec![0.0; QUERIES * values.width()];
+        for rows in even(queries, QUERIES, 1) {
+            let mut largest = [f32::NEG_INFINITY; QUERIES];
+            let mut total = [0.0; QUERIES];
             sums.fill(0.0);
             for tile in self.tiles(head, rows.clone()) {
                 simd.vectorize(
@@ -434,12 +455,14 @@ impl<'a> Forward<'a> {
                         let state = largest.iter_mut().zip(total.iter_mut());
                         let state = state.zip(sums.chunks_exact_mut(values.width()));
                         for ((query, scores), ((largest, total), sums)) in
-                            rows.clone().zip(scores.chunks_exact_mut(TILE)).zip(state)
+                            rows.clone().zip(scores.chunks_exact_mut(row)).zip(state)
                         {
-                            let (seen, hidden) = scores.split_at_mut(tile.seen(query));
-                            hidden.fill(0.0);
+                            let seen = tile.seen(query);
+                            // Whole vectors: a shorter one takes longer.
+                            let whole = seen.next_multiple_of(S::LANES);
+                            scores[seen..whole].fill(f32::NEG_INFINITY);
                             let before = *largest;
-                            *largest = before.max(lanes::largest(simd, seen));
+                            *largest = before.max(lanes::largest(simd, &scores[..whole]));
                             if *largest > before {
                                 let shrink = (before - *largest).exp();
                                 *total *= shrink;
@@ -456,13 +479,14 @@ impl<'a> Forward<'a> {
                             lanes::update(
                                 simd,
                                 [],
-                                seen,
+                                &mut scores[..whole],
                                 #[inline(always)]
                                 |[], score| simd.exp(simd.add(score, minus)),
                             );
+                            scores[seen..tile.keys.len().next_multiple_of(S::LANES)].fill(0.0);
                             let [sum] = lanes::sums(
                                 simd,
-                                [seen],
+                                [&scores[..whole]],
                                 [0.0],
                                 #[inline(always)]
                                 |weight| weight,
@@ -472,7 +496,7 @@ impl<'a> Forward<'a> {
                     },
                 );
                 Part {
-                    left: Strided::rows(&scores, TILE),
+                    left: Strided::rows(&scores, row),
                     rows: rows.len(),
                     right: &values,
                     depth: tile.keys.clone(),
@@ -481,8 +505,7 @@ impl<'a> Forward<'a> {
                 }
                 .add(simd, &mut sums);
             }
-            for (row, sums) in rows.clone().zip(sums.chunks_exact_mut(values.width())) {
-                let at = row - first;
+            for (at, (row, sums)) in rows.clone().zip(sums.chunks_exact_mut(values.width())).enumerate() {
                 if largest[at] < MASKED / 2.0 {
                     // Nothing is seen: zeros, and no weight in the backward pass.
                     logsumexp[row] = f32::INFINITY;
