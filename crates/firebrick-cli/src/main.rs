@@ -12,6 +12,7 @@ mod folds;
 mod generate;
 mod interrupt;
 mod lr_find;
+mod memory;
 mod models;
 mod open;
 mod predict;
@@ -26,11 +27,6 @@ mod train;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-
-/// Training makes and drops tensors of megabytes in every step. The system's allocator gives such memory back at once, and every step pays
-/// for its pages again.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Train, evaluate and use classifiers of images and plain networks of tables.
 ///
@@ -79,6 +75,7 @@ pub(crate) enum Ended {
 }
 
 fn main() -> ExitCode {
+    memory::keep_freed();
     let filter = tracing_subscriber::EnvFilter::try_from_env("FIREBRICK_LOG").unwrap_or_else(|_| {
         tracing_subscriber::EnvFilter::new(
             "off,firebrick=info,firebrick_data=info,firebrick_train=info,firebrick_zoo=info",

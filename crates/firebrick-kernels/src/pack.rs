@@ -49,6 +49,63 @@ pub(crate) enum Window {
 /// A value of the input that a weight belongs to: channel, row and column of the kernel. `None` is padding.
 type Tap = Option<[usize; 3]>;
 
+/// A matrix of weights, wherever they lie: an element is the value at the sum of its row's and its column's place, or zero where either
+/// has none.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Elements<'a> {
+    pub(crate) values: &'a [f32],
+    /// One for each output channel.
+    pub(crate) rows: &'a [Option<usize>],
+    pub(crate) columns: &'a [Option<usize>],
+}
+
+impl Elements<'_> {
+    /// Packs `width` rows from `first` on, as many as there are: in `to`, `[columns, width]`, they lie side by side.
+    fn pack(&self, first: usize, columns: &[Option<usize>], to: &mut [f32], width: usize) {
+        let rows = &self.rows[first..self.rows.len().min(first + width)];
+        if let Some(at) = side_by_side(columns) {
+            for (lane, row) in rows.iter().enumerate() {
+                let to = to.iter_mut().skip(lane).step_by(width);
+                match row {
+                    Some(row) => {
+                        let from = &self.values[row + at..][..columns.len()];
+                        to.zip(from).for_each(|(to, from)| *to = *from);
+                    }
+                    None => to.for_each(|to| *to = 0.0),
+                }
+            }
+        } else if let Some(at) = side_by_side(rows) {
+            for (column, to) in columns.iter().zip(to.chunks_exact_mut(width)) {
+                match column {
+                    Some(column) => {
+                        to[..rows.len()].copy_from_slice(&self.values[column + at..][..rows.len()])
+                    }
+                    None => to[..rows.len()].fill(0.0),
+                }
+            }
+        } else {
+            for (lane, row) in rows.iter().enumerate() {
+                let to = to.iter_mut().skip(lane).step_by(width);
+                for (to, column) in to.zip(columns) {
+                    *to = row.zip(*column).map_or(0.0, |(row, column)| self.values[row + column]);
+                }
+            }
+        }
+        to.chunks_exact_mut(width).for_each(|to| to[rows.len()..].fill(0.0));
+    }
+}
+
+/// The first place, if the others follow it one by one.
+fn side_by_side(places: &[Option<usize>]) -> Option<usize> {
+    let first = (*places.first()?)?;
+    places.iter().zip(first..).all(|(place, at)| *place == Some(at)).then_some(first)
+}
+
+/// The places of `count` rows or columns that begin `step` values apart, and none for those up to `all`.
+pub(crate) fn places(count: usize, step: usize, all: usize) -> Vec<Option<usize>> {
+    (0..all).map(|index| (index < count).then_some(index * step)).collect()
+}
+
 impl PackedConv {
     /// Packs a convolution that reads its input through `window`.
     pub(crate) fn new(conv: &FoldedConv, window: Window, lanes: usize) -> Self {
@@ -110,29 +167,19 @@ impl PackedConv {
         Self::new(conv, Window::Blocked { plane, row: 0, run: lanes }, lanes)
     }
 
-    /// Packs a matrix of `outputs` rows whose columns are the channels of `planes` planes, `plane` values apart.
-    /// `weight(output, column)` is its element; columns that fill a plane up should be 0.
-    pub(crate) fn matrix(
-        outputs: usize,
-        planes: usize,
-        plane: usize,
-        lanes: usize,
-        weight: impl Fn(usize, usize) -> f32 + Sync,
-    ) -> Self {
-        Self::of_runs(outputs, Runs::planes(planes, plane, lanes), lanes, weight)
+    /// Packs a matrix whose columns are the channels of planes that are `plane` values apart.
+    pub(crate) fn matrix(elements: Elements<'_>, plane: usize, lanes: usize) -> Self {
+        let planes = elements.columns.len() / lanes;
+        Self::of_runs(elements, Runs::planes(planes, plane, lanes), lanes)
     }
 
-    /// Packs a matrix of `outputs` rows whose columns are read in runs of a vector each, on several threads.
-    pub(crate) fn of_runs(
-        outputs: usize,
-        runs: Runs,
-        lanes: usize,
-        weight: impl Fn(usize, usize) -> f32 + Sync,
-    ) -> Self {
+    /// Packs a matrix whose columns are read in runs of a vector each, on several threads.
+    pub(crate) fn of_runs(elements: Elements<'_>, runs: Runs, lanes: usize) -> Self {
         /// Columns that are packed at a time, so that neither side leaves the cache.
         const TOGETHER: usize = 16;
-        let output_planes = outputs.div_ceil(lanes);
-        let columns = runs.count() * lanes;
+        let output_planes = elements.rows.len().div_ceil(lanes);
+        let columns = elements.columns.len();
+        assert_eq!(columns, runs.count() * lanes, "a column for each value that is read");
         let mut packed = Self {
             panels: Vec::new(),
             weights: Pooled::take(output_planes * lanes * columns),
@@ -151,15 +198,8 @@ impl PackedConv {
             (first_weight, rest) = (first_weight + columns * vectors * lanes, behind);
         }
         tasks.into_par_iter().with_max_len(1).for_each(|(first, width, values)| {
-            for (block, values) in values.chunks_mut(TOGETHER * width).enumerate() {
-                let used = width.min(outputs - first);
-                for lane in 0..used {
-                    for (column, row) in values.chunks_exact_mut(width).enumerate() {
-                        row[lane] = weight(first + lane, block * TOGETHER + column);
-                    }
-                }
-                values.chunks_exact_mut(width).for_each(|row| row[used..].fill(0.0));
-            }
+            let blocks = elements.columns.chunks(TOGETHER).zip(values.chunks_mut(TOGETHER * width));
+            blocks.for_each(|(columns, values)| elements.pack(first, columns, values, width));
         });
         packed
     }

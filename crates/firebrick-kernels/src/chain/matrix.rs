@@ -9,7 +9,7 @@ use super::tiles::{Tiles, chunks};
 use crate::activation::Finish;
 use crate::buffer::Shared;
 use crate::layout::Blocked;
-use crate::pack::PackedConv;
+use crate::pack::{self, Elements, PackedConv};
 use crate::params::ConvShape;
 use crate::product::{Addressing, Product, Start};
 use crate::simd::Simd;
@@ -61,17 +61,11 @@ impl Matrix {
         self.patches.as_ref().map_or(self.input.planes(), Patches::planes)
     }
 
-    /// The element of the weights at an output channel and a column.
-    fn weight_at<'a>(&self, weight: &'a [f32]) -> impl Fn(usize, usize) -> f32 + Sync + 'a {
-        let inputs = self.conv.in_channels;
-        let per_output = weight.len() / self.conv.out_channels;
-        let places = self.patches.as_ref().map(|patches| patches.weights(self.conv.kernel));
-        move |output, column| {
-            let place = match &places {
-                Some(places) => places[column],
-                None => (column < inputs).then_some(column),
-            };
-            place.map_or(0.0, |place| weight[output * per_output + place])
+    /// Where an output channel has the weight of each column.
+    fn places(&self) -> Vec<Option<usize>> {
+        match &self.patches {
+            Some(patches) => patches.weights(self.conv.kernel),
+            None => pack::places(self.conv.in_channels, 1, self.input.planes() * self.input.lanes),
         }
     }
 
@@ -167,8 +161,10 @@ impl Matrix {
         let lanes = S::LANES;
         let tiles = self.forward_tiles();
         let plane = if self.in_place(&input) { self.input.plane() } else { tiles.largest() * lanes };
-        let weight = self.weight_at(weight);
-        let packed = PackedConv::matrix(self.conv.out_channels, self.columns(), plane, lanes, weight);
+        let outputs = self.conv.out_channels;
+        let rows = pack::places(outputs, weight.len() / outputs, outputs);
+        let elements = Elements { values: weight, rows: &rows, columns: &self.places() };
+        let packed = PackedConv::matrix(elements, plane, lanes);
 
         let mut y = Pooled::take(self.batch * self.output.len());
         let mut parts = Parts::new(tiles.counts(), self.output.planes() * lanes);
@@ -225,11 +221,10 @@ impl Matrix {
         let plane = tiles.largest() * lanes;
         let columns = self.columns();
         let transposed = departing.as_ref().map(|_| {
-            let at = self.weight_at(weight);
             let outputs = self.conv.out_channels;
-            PackedConv::matrix(columns * lanes, self.output.planes(), plane, lanes, |column, output| {
-                if output < outputs { at(output, column) } else { 0.0 }
-            })
+            let of_outputs = pack::places(outputs, weight.len() / outputs, self.output.planes() * lanes);
+            let elements = Elements { values: weight, rows: &self.places(), columns: &of_outputs };
+            PackedConv::matrix(elements, plane, lanes)
         });
 
         let partial = Outer::result_len(self.output.planes(), columns, lanes);

@@ -5,7 +5,7 @@ use super::memory::Pooled;
 use super::operand::{Arriving, Operand};
 use crate::Activation;
 use crate::layout::Blocked;
-use crate::pack::{self, PackedConv};
+use crate::pack::{self, Elements, PackedConv};
 use crate::params::{ConvShape, FoldedConv};
 use crate::product::{Pixels, Runs};
 use crate::simd::Simd;
@@ -184,9 +184,8 @@ impl Window {
             .map(|(channel, tap)| (channel < in_channels).then_some(channel * taps + tap))
             .collect();
         let runs = self.runs(&self.seen, self.input.planes());
-        PackedConv::of_runs(out_channels, runs, lanes, |output, column| {
-            places[column].map_or(0.0, |place| weight[output * in_channels * taps + place])
-        })
+        let rows = pack::places(out_channels, in_channels * taps, out_channels);
+        PackedConv::of_runs(Elements { values: weight, rows: &rows, columns: &places }, runs, lanes)
     }
 
     /// The weight for the way back, its taps in reverse: a run for each block of output channels and tap.
@@ -204,12 +203,8 @@ impl Window {
             .collect();
         let runs = self.runs(&self.arriving, self.output.planes());
         // With the channels that fill the last vector up, whose gradients shall be zero.
-        PackedConv::of_runs(self.input.planes() * lanes, runs, lanes, |channel, column| {
-            match places[column] {
-                Some(place) if channel < in_channels => weight[place + channel * taps],
-                _ => 0.0,
-            }
-        })
+        let rows = pack::places(in_channels, taps, self.input.planes() * lanes);
+        PackedConv::of_runs(Elements { values: weight, rows: &rows, columns: &places }, runs, lanes)
     }
 
     /// A convolution in groups that reads a field: for each vector of outputs, a run for each block of its groups' inputs and tap.

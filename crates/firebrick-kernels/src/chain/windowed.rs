@@ -15,7 +15,7 @@ use super::tiles::chunks;
 use super::window::{Field, Meetings, Window};
 use crate::buffer::Shared;
 use crate::layout::Blocked;
-use crate::pack::PackedConv;
+use crate::pack::{self, Elements, PackedConv};
 use crate::params::ConvShape;
 use crate::product::Addressing;
 use crate::simd::Simd;
@@ -175,19 +175,11 @@ impl Windowed {
 
     fn pack_back(&self, weight: &[f32]) -> Back<'_> {
         let Some(patches) = &self.patches else { return Back::Window(self.window.pack_back(weight)) };
-        let places = patches.weights(self.conv.kernel);
-        let (outputs, per_output) = (self.conv.out_channels, weight.len() / self.conv.out_channels);
-        let packed = PackedConv::matrix(
-            places.len(),
-            self.output.planes(),
-            self.output.plane(),
-            self.output.lanes,
-            |column, output| match places[column] {
-                Some(place) if output < outputs => weight[output * per_output + place],
-                _ => 0.0,
-            },
-        );
-        Back::Patches(packed, patches)
+        let (outputs, lanes) = (self.conv.out_channels, self.output.lanes);
+        let of_outputs = pack::places(outputs, weight.len() / outputs, self.output.planes() * lanes);
+        let elements =
+            Elements { values: weight, rows: &patches.weights(self.conv.kernel), columns: &of_outputs };
+        Back::Patches(PackedConv::matrix(elements, self.output.plane(), lanes), patches)
     }
 
     fn whole_batch_backward<S: Simd>(

@@ -8,7 +8,7 @@ use super::step::{Image, Step, Task};
 use crate::activation::Finish;
 use crate::buffer::{Buffer, Shared};
 use crate::layout::Blocked;
-use crate::pack::PackedConv;
+use crate::pack::{self, Elements, PackedConv};
 use crate::params::FoldedConv;
 use crate::product::{Addressing, Product, Runs, Start, Upcoming};
 use crate::simd::Simd;
@@ -115,11 +115,11 @@ impl WinogradStep {
                 weights[place * outputs * inputs + filter] = value as f32;
             }
         }
-        let places = weights.chunks_exact(outputs * inputs).map(|weights| {
-            PackedConv::matrix(outputs, input.planes(), 0, lanes, |output, input| {
-                if input < inputs { weights[output * inputs + input] } else { 0.0 }
-            })
-        });
+        let rows = pack::places(outputs, inputs, outputs);
+        let columns = pack::places(inputs, 1, input.planes() * lanes);
+        let places = weights
+            .chunks_exact(outputs * inputs)
+            .map(|values| PackedConv::matrix(Elements { values, rows: &rows, columns: &columns }, 0, lanes));
         let mut bias = Buffer::zeroed(output.planes() * lanes);
         bias[..outputs].copy_from_slice(&conv.bias);
         let [[top, _], [left, _]] = conv.shape.padding;
