@@ -8,13 +8,6 @@
 use crate::pack::panels_of;
 use crate::simd::Simd;
 
-/// What is read again and again for every few rows of the result, some columns' values and a row's, shall stay in the first-level cache, or in
-/// what another thread leaves of it.
-const CACHED_BYTES: usize = 24 << 10;
-
-/// Vectors of columns that are computed together.
-const COLUMNS: usize = 3;
-
 /// `result[row][column] += sum over pixels of left[pixel][row] * right[pixel][column]`, channels in blocks on both sides.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Outer<'a> {
@@ -44,8 +37,7 @@ impl Outer<'_> {
         left_planes * lanes * right_planes * lanes
     }
 
-    /// Adds the product to `result`. Each element is a sum over some pixels in their order, then over the next: how many follows from the
-    /// pieces' size alone.
+    /// Adds the product to `result`. Each element is a sum over the pixels in their order, added once.
     ///
     /// # Panics
     /// If an operand is too short.
@@ -78,34 +70,17 @@ impl Outer<'_> {
     /// The operands are as long as `add_to` asserts, and `M` divides `LANES`.
     unsafe fn columns<S: Simd, const M: usize>(&self, simd: S, result: &mut [f32]) {
         // A group of blocks of the right operand stays in the cache while the left one passes.
-        let most = CACHED_BYTES / ((COLUMNS + 1) * S::LANES * size_of::<f32>());
-        let together = (most / self.pixels).max(1);
-        let each = self.pixels.div_ceil(self.pixels.div_ceil(most));
-        for (first, count) in panels_of(self.right_planes, COLUMNS) {
-            for starts in self.starts.chunks(together) {
-                for pixel in (0..self.pixels).step_by(each) {
-                    let pixels = Pixels { starts, first: pixel, count: each.min(self.pixels - pixel) };
-                    // SAFETY: handed on to the caller; the pixels are some of those that it has checked.
-                    unsafe {
-                        match count {
-                            1 => rows::<S, M, 1>(simd, self, pixels, first, result),
-                            2 => rows::<S, M, 2>(simd, self, pixels, first, result),
-                            _ => rows::<S, M, 3>(simd, self, pixels, first, result),
-                        }
-                    }
+        for (first, count) in panels_of(self.right_planes, 3) {
+            // SAFETY: handed on to the caller.
+            unsafe {
+                match count {
+                    1 => rows::<S, M, 1>(simd, self, first, result),
+                    2 => rows::<S, M, 2>(simd, self, first, result),
+                    _ => rows::<S, M, 3>(simd, self, first, result),
                 }
             }
         }
     }
-}
-
-/// Some of the pixels: the same of some pieces.
-#[derive(Debug, Clone, Copy)]
-struct Pixels<'a> {
-    starts: &'a [(usize, usize)],
-    /// Within each piece.
-    first: usize,
-    count: usize,
 }
 
 /// All rows of `N` blocks of columns from block `first` on.
@@ -116,7 +91,6 @@ struct Pixels<'a> {
 unsafe fn rows<S: Simd, const M: usize, const N: usize>(
     simd: S,
     job: &Outer<'_>,
-    pixels: Pixels<'_>,
     first: usize,
     result: &mut [f32],
 ) {
@@ -127,14 +101,12 @@ unsafe fn rows<S: Simd, const M: usize, const N: usize>(
             for row in (0..job.left_planes * lanes).step_by(M) {
                 // SAFETY: row and block lie within the operands, whose lengths the caller has checked.
                 unsafe {
-                    let left = row / lanes * job.left_plane + row % lanes + pixels.first * job.left_step;
-                    let left = job.left.as_ptr().add(left);
-                    let right = first * job.right_plane + pixels.first * job.right_step;
-                    let right = job.right.as_ptr().add(right);
+                    let left = job.left.as_ptr().add(row / lanes * job.left_plane + row % lanes);
+                    let right = job.right.as_ptr().add(first * job.right_plane);
                     let mut sums = [[simd.splat(0.0); N]; M];
-                    for &(left_start, right_start) in pixels.starts {
+                    for &(left_start, right_start) in job.starts {
                         let (mut left, mut right) = (left.add(left_start), right.add(right_start));
-                        for _ in 0..pixels.count {
+                        for _ in 0..job.pixels {
                             let mut columns = [simd.splat(0.0); N];
                             for n in 0..N {
                                 columns[n] = simd.load(right.add(n * job.right_plane));
@@ -169,15 +141,9 @@ mod tests {
 
     fn check<S: Simd>(simd: S) {
         let lanes = S::LANES;
-        for (left_planes, right_planes, pieces, pixels, gap) in [
-            (1, 1, 1, 1, 0),
-            (2, 3, 1, 5, 1),
-            (3, 4, 2, 7, 0),
-            (1, 5, 3, 2, 2),
-            (2, 7, 1, 13, 0),
-            (1, 4, 2, 400, 3),
-            (1, 4, 50, 9, 3),
-        ] {
+        for (left_planes, right_planes, pieces, pixels, gap) in
+            [(1, 1, 1, 1, 0), (2, 3, 1, 5, 1), (3, 4, 2, 7, 0), (1, 5, 3, 2, 2), (2, 7, 1, 13, 0)]
+        {
             let plane = (pieces * pixels + gap) * lanes;
             let starts: Vec<_> = (0..pieces).map(|piece| [piece * pixels * lanes; 2].into()).collect();
             let values = |planes: usize, step: usize| -> Vec<f32> {
