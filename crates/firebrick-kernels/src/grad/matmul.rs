@@ -28,8 +28,9 @@ const ROWS: usize = 48;
 /// Columns of a task: with [`DEPTH`], a block of the right operand of 384 KiB.
 const COLUMNS: usize = 256;
 
-/// About so many tasks, where there are rows enough: with fewer, threads would wait for the last one.
+/// About so many tasks at least, where there are rows enough, and so many for each thread: with fewer, threads would wait for the last one.
 const TASKS: usize = 16;
+const TASKS_PER_THREAD: usize = 4;
 
 /// Lanes of the widest instruction set.
 const MOST_LANES: usize = 16;
@@ -367,11 +368,13 @@ struct Grid {
 }
 
 impl Grid {
-    /// Tasks of few columns read the left operand often, tasks of few rows the right one, which costs more if they pack it, too.
+    /// Tasks of few columns read the left operand often, tasks of few rows the right one, which costs more if they pack it, too. How a result
+    /// is divided changes no bit of it.
     fn new(sizes: Sizes, panel: usize, packs_right: bool) -> Self {
         let panels = sizes.columns.div_ceil(panel);
         let groups = panels.div_ceil(COLUMNS / panel);
-        let tasks = if packs_right { TASKS / 2 } else { TASKS };
+        let tasks = TASKS.max(TASKS_PER_THREAD * rayon::current_num_threads());
+        let tasks = if packs_right { tasks / 2 } else { tasks };
         let rows_each = sizes.rows.div_ceil(tasks.div_ceil(groups)).next_multiple_of(ROWS);
         // A result of few rows is divided by columns instead.
         let groups = groups.max(tasks.div_ceil(sizes.rows.div_ceil(rows_each))).min(panels);
@@ -692,10 +695,16 @@ mod tests {
 
     #[test]
     fn gives_the_same_bytes_on_any_number_of_threads() {
-        let sizes = Sizes { rows: 300, depth: 400, columns: 70 };
-        for level in SimdLevel::available() {
-            let run = || level.run(Multiply { sizes, turned: [true, false] });
-            assert!(on_threads(1, run) == on_threads(3, run), "{level}");
+        // More threads than four divide a result otherwise; with the second sizes, tasks pack the right operand themselves.
+        for sizes in
+            [Sizes { rows: 600, depth: 400, columns: 300 }, Sizes { rows: 300, depth: 400, columns: 600 }]
+        {
+            for level in SimdLevel::available() {
+                let run = || level.run(Multiply { sizes, turned: [true, false] });
+                let alone = on_threads(1, run);
+                assert!(alone == on_threads(3, run), "{level}, {sizes:?}");
+                assert!(alone == on_threads(16, run), "{level}, {sizes:?}");
+            }
         }
     }
 }
