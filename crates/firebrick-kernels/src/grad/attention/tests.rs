@@ -136,6 +136,10 @@ fn equals_the_definition_at_every_level() {
         Case::new([2, 3, 5, 7, 4, 4], false, NO_BIAS),
         Case::new([1, 2, 70, 131, 17, 9], false, NO_BIAS),
         Case::new([1, 2, 130, 130, 32, 32], true, NO_BIAS),
+        // Keys of several tiles.
+        Case::new([1, 2, 70, 601, 17, 9], false, NO_BIAS),
+        Case::new([1, 1, 290, 290, 8, 8], true, NO_BIAS),
+        Case::new([2, 1, 5, 270, 4, 6], false, [5 * 270, 5 * 270, 270]),
         Case::new([1, 1, 9, 100, 8, 40], true, NO_BIAS),
         Case::new([1, 1, 100, 9, 8, 8], true, NO_BIAS),
         Case::new([2, 2, 66, 65, 5, 6], false, [2 * 66 * 65, 66 * 65, 65]),
@@ -164,15 +168,18 @@ fn equals_the_definition_at_every_level() {
 #[test]
 fn a_query_that_sees_nothing_gets_zeros() {
     at_every_level(|level| {
-        let mut case = Case::new([1, 1, 3, 70, 4, 5], false, [210, 210, 70]);
-        case.bias[70..140].fill(MASKED);
-        let (forward, back) = case.run(level);
-        assert_eq!(forward.output[5..10], [0.0; 5]);
-        assert_eq!(back.query[4..8], [0.0; 4]);
-        case.bias[70..140].fill(0.0);
-        case.grad[5..10].fill(0.0);
-        let (_, without) = case.run(level);
-        assert_eq!((back.key, back.value), (without.key, without.value));
+        // Of one tile, and of two.
+        for keys in [70, 270] {
+            let mut case = Case::new([1, 1, 3, keys, 4, 5], false, [3 * keys, 3 * keys, keys]);
+            case.bias[keys..2 * keys].fill(MASKED);
+            let (forward, back) = case.run(level);
+            assert_eq!(forward.output[5..10], [0.0; 5]);
+            assert_eq!(back.query[4..8], [0.0; 4]);
+            case.bias[keys..2 * keys].fill(0.0);
+            case.grad[5..10].fill(0.0);
+            let (_, without) = case.run(level);
+            assert_eq!((back.key, back.value), (without.key, without.value));
+        }
     });
 }
 
