@@ -2,7 +2,8 @@
 //!
 //! Channels are cut into blocks as wide as a vector, and an image is `[blocks, height, width, LANES]`. So every vector that
 //! a kernel reads or writes is aligned, neighbouring pixels of a block are neighbours in memory, and a kernel that works
-//! through the channels block by block streams. The last block is filled up with channels that are always zero.
+//! through the channels block by block streams. The last block is filled up with channels that are zero where an
+//! image is read in, and on which no result depends.
 
 /// The size of an image in the blocked layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use crate::buffer::Buffer;
 use crate::chain::Pooled;
 use crate::layout::Blocked;
 use crate::params::{ConvShape, FoldedConv};
-use crate::product::Runs;
+use crate::product::{self, Runs};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -348,7 +348,7 @@ fn runs_of(shape: &ConvShape, window: Window, lanes: usize, channels: Range<usiz
             run
         }
     };
-    let offsets = offsets.into_iter().map(|offset| offset as u32).collect();
+    let offsets = offsets.into_iter().map(product::offset).collect();
     (Runs::new(offsets, length), taps)
 }
 

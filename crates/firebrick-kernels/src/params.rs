@@ -70,7 +70,7 @@ pub(crate) struct ConvShape {
     pub(crate) groups: usize,
 }
 
-/// The largest kernel, stride or padding: far above what networks use, and small enough that no size computation overflows.
+/// The largest kernel, stride or padding: far above what networks use.
 pub(crate) const LARGEST_WINDOW: usize = 1 << 12;
 /// The most channels, likewise.
 pub(crate) const MOST_CHANNELS: usize = 1 << 20;
@@ -132,6 +132,11 @@ impl ConvShape {
     }
 }
 
+/// Values of a tensor of this shape; more than any slice has where they cannot be counted.
+pub(crate) fn volume(shape: &[usize]) -> usize {
+    shape.iter().fold(1, |volume: usize, &size| volume.saturating_mul(size))
+}
+
 /// Checks that a parameter has as many values as its shape says.
 pub(crate) fn checked_length(
     layer: usize,
@@ -139,7 +144,7 @@ pub(crate) fn checked_length(
     values: &[f32],
     shape: &[usize],
 ) -> Result<(), KernelError> {
-    let expected = shape.iter().product();
+    let expected = volume(shape);
     if values.len() == expected {
         return Ok(());
     }
@@ -240,6 +245,13 @@ mod tests {
             text.contains("layer 4") && text.contains("weight holds 3") && text.contains("[2, 1, 1, 1]"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_weight_whose_size_wraps_around_to_nothing_is_not_there() {
+        let [out_channels, in_channels] = [MOST_CHANNELS; 2];
+        let params = ConvParams { out_channels, in_channels, kernel: [LARGEST_WINDOW; 2], ..pointwise(&[]) };
+        assert!(matches!(params.fold(0), Err(KernelError::ParameterLength { .. })));
     }
 
     #[test]

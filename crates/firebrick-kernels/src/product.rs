@@ -25,6 +25,14 @@ const LINE: usize = 16;
 /// the second level; a processor looks about five steps ahead of itself, which covers that on some and not on others.
 const AHEAD: usize = 8;
 
+/// An offset within an operand; tables of them are narrow, because tiles read many.
+///
+/// # Panics
+/// If it is 2^32 or more.
+pub(crate) fn offset(values: usize) -> u32 {
+    u32::try_from(values).expect("an operand's rows lie less than 2^32 values behind its first")
+}
+
 /// Runs of values which, one after another, make a row of the left operand.
 #[derive(Debug, Clone)]
 pub(crate) struct Runs {
@@ -45,13 +53,13 @@ impl Runs {
 
     /// Runs of `length` values each, `step` apart, which together are all multiples of `step` below `count * length * step`.
     pub(crate) fn across(count: usize, length: usize, step: usize) -> Self {
-        let offsets = (0..count).map(|index| (index * length * step) as u32).collect();
+        let offsets = (0..count).map(|index| offset(index * length * step)).collect();
         Self { offsets, length, step, end: (count * length).saturating_sub(1) * step + 1 }
     }
 
     /// A run of one vector in each of `count` planes, `plane` values apart.
     pub(crate) fn planes(count: usize, plane: usize, lanes: usize) -> Self {
-        Self::new((0..count).map(|index| (index * plane) as u32).collect(), lanes)
+        Self::new((0..count).map(|index| offset(index * plane)).collect(), lanes)
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -70,6 +78,14 @@ pub(crate) struct Pixels {
 }
 
 impl Pixels {
+    /// Pixels `step` values apart, from 0 on.
+    ///
+    /// # Panics
+    /// If the last offset is 2^32 or more.
+    pub(crate) fn every(step: usize, count: usize) -> Self {
+        Self { offsets: (0..count).map(|pixel| offset(pixel * step)).collect() }
+    }
+
     /// # Panics
     /// If the offsets do not ascend.
     pub(crate) fn new(offsets: Vec<u32>) -> Self {
@@ -127,6 +143,9 @@ pub(crate) struct Product<'a> {
     pub(crate) result: Shared<'a>,
     /// Distance of a panel's vectors in the result.
     pub(crate) result_plane: usize,
+    /// Values from this result to that of the next product, which is fetched meanwhile: results seldom lie in a cache, and a tile that
+    /// had to fetch all of its own at once would wait. 0 if it isn't known.
+    pub(crate) next_result: usize,
     pub(crate) addressing: Addressing<'a>,
     pub(crate) pixels: usize,
     /// What will be read next: it is fetched towards the core a few lines at a time, so that nobody waits for it.
@@ -485,25 +504,35 @@ unsafe fn tile<S: Simd, const M: usize, const N: usize, L, R>(
         let runs =
             product.runs.offsets.get_unchecked(product.first_run..product.first_run + product.run_count);
         let (length, step) = (product.runs.length, product.runs.step);
+        let next_results = if product.next_result == 0 { 0 } else { M * N };
+        let fetch_result = |index: usize| {
+            if index < next_results {
+                let at = result_at[index / N].wrapping_add(index % N * product.result_plane);
+                simd.prefetch(at.wrapping_add(product.next_result));
+            }
+        };
         if step == 1 && length == lanes {
-            for &run in runs {
+            for (index, &run) in runs.iter().enumerate() {
                 upcoming.advance(simd);
+                fetch_result(index);
                 for k in 0..S::LANES {
                     accumulate(simd, &left_at, run as usize + k, weights.add(k * N * lanes), &mut sums);
                 }
                 weights = weights.add(lanes * N * lanes);
             }
         } else if step == 1 && length == lanes / 2 {
-            for &run in runs {
+            for (index, &run) in runs.iter().enumerate() {
                 upcoming.advance(simd);
+                fetch_result(index);
                 for k in 0..S::LANES / 2 {
                     accumulate(simd, &left_at, run as usize + k, weights.add(k * N * lanes), &mut sums);
                 }
                 weights = weights.add(lanes / 2 * N * lanes);
             }
         } else {
-            for &run in runs {
+            for (index, &run) in runs.iter().enumerate() {
                 upcoming.advance(simd);
+                fetch_result(index);
                 for k in 0..length {
                     accumulate(simd, &left_at, run as usize + k * step, weights, &mut sums);
                     weights = weights.add(N * lanes);

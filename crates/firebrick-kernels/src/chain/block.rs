@@ -13,6 +13,7 @@ use crate::KernelError;
 use crate::activation::Finish;
 use crate::buffer::Shared;
 use crate::layout::Blocked;
+use crate::params::volume;
 use crate::simd::Simd;
 use rayon::prelude::*;
 
@@ -109,7 +110,9 @@ impl Block {
             );
             return Err(KernelError::InvalidLayer { layer: layer + units.len() - 1, reason });
         }
-        Ok(Self { spec: spec.clone(), units, projection, batch, layouts })
+        let this = Self { spec: spec.clone(), units, projection, batch, layouts };
+        check_size(layer, batch, this.output())?;
+        Ok(this)
     }
 
     pub(crate) fn input(&self) -> Blocked {
@@ -136,18 +139,6 @@ impl Block {
 
     pub(crate) fn adds_tensor(&self) -> bool {
         self.spec.shortcut == Shortcut::Tensor
-    }
-
-    /// Whether the tape can be this block's.
-    pub(crate) fn made(&self, tape: &BlockTape) -> bool {
-        let lengths = tape.activations.iter().map(|values| values.len());
-        let added = match (&self.spec.shortcut, &tape.added) {
-            (Shortcut::None | Shortcut::Append, Added::Nothing) | (Shortcut::Input, Added::Input) => true,
-            (Shortcut::Projection(_), Added::Projection(values, _))
-            | (Shortcut::Tensor, Added::Tensor(values)) => values.len() == self.batch * self.last().len(),
-            _ => false,
-        };
-        added && lengths.eq(self.layouts.iter().map(|layout| self.batch * layout.len()))
     }
 
     /// The convolutions of a batch, and the moments of [all units](ChainBlock::all_units). `shortcut` is `[batch, height, width, channels]`,
@@ -496,6 +487,18 @@ fn export(batch: usize, layout: &Blocked, blocked: &[f32]) -> Vec<f32> {
     nhwc
 }
 
+/// Checks that a batch of such images can be computed with.
+fn check_size(layer: usize, batch: usize, layout: Blocked) -> Result<(), KernelError> {
+    let Blocked { channels, height, width, lanes } = layout;
+    let len = volume(&[layout.planes(), height, width, lanes]);
+    // Offsets within an image, with room for padding, are 32 bits wide.
+    let limit = u32::MAX as usize / 4;
+    if len > limit || volume(&[batch, len, size_of::<f32>()]) > isize::MAX as usize {
+        return Err(KernelError::TooLarge { layer, channels, height, width, limit });
+    }
+    Ok(())
+}
+
 impl Unit {
     /// The chain's unit number `layer`, and its result's layout.
     fn new(
@@ -517,14 +520,16 @@ impl Unit {
             );
             return Err(KernelError::InvalidLayer { layer, reason });
         }
+        check_size(layer, batch, before)?;
         let [height, width] = conv.output_size(layer, [before.height, before.width])?;
         let after = Blocked { channels: conv.out_channels, height, width, lanes: before.lanes };
-        // Offsets within an image, with room for padding, are 32 bits wide.
-        for layout in [before, after] {
-            if layout.len().checked_mul(4).is_none_or(|len| len > u32::MAX as usize) {
-                let Blocked { channels, height, width, .. } = layout;
-                let limit = u32::MAX as usize / 4;
-                return Err(KernelError::TooLarge { layer, channels, height, width, limit });
+        check_size(layer, batch, after)?;
+        if conv.groups > 1 && !conv.is_depthwise() {
+            // Groups always read fields, however much of them is padding.
+            let around = [0, 1].map(|axis| conv.padding[axis].iter().sum::<usize>().max(conv.kernel[axis]));
+            let (height, width) = (before.height + around[0], before.width + around[1]);
+            for layout in [before, after] {
+                check_size(layer, batch, Blocked { height, width, ..layout })?;
             }
         }
         let unit = if conv.is_depthwise() {

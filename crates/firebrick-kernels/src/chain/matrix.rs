@@ -361,6 +361,7 @@ pub(super) unsafe fn multiply_at<S: Simd>(
             finish: Finish::NOTHING,
             result: result.from(panel.first_plane * result_plane),
             result_plane,
+            next_result: 0,
             addressing,
             pixels,
             upcoming: packed.upcoming(panel, 0, runs.count()).into(),

@@ -30,12 +30,13 @@ mod winograd;
 pub use memory::release_idle_memory;
 
 use crate::layout::Blocked;
-use crate::params::ConvShape;
+use crate::params::{ConvShape, volume};
 use crate::simd::Simd;
 use crate::{Activation, KernelError, SimdLevel};
 use block::{Block, BlockTape, ResultGradient};
 pub(crate) use memory::Pooled;
 use rayon::prelude::*;
+use std::sync::Arc;
 
 /// One convolution, what follows it, and its activation.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -179,6 +180,15 @@ pub struct ChainOutput {
 #[derive(Debug)]
 pub struct ChainTape {
     blocks: Vec<BlockTape>,
+    origin: Arc<Origin>,
+}
+
+/// What a chain was made of: tapes of chains made alike are alike.
+#[derive(Debug, PartialEq)]
+struct Origin {
+    spec: ChainSpec,
+    input: [usize; 4],
+    level: SimdLevel,
 }
 
 /// What [`ConvChain::backward`] computes.
@@ -195,10 +205,9 @@ pub struct ChainGradients {
 /// A chain for one size of batch and image, on one instruction set.
 #[derive(Debug)]
 pub struct ConvChain {
-    spec: ChainSpec,
+    origin: Arc<Origin>,
     blocks: Vec<Block>,
     batch: usize,
-    level: SimdLevel,
 }
 
 impl ChainUnit {
@@ -253,7 +262,7 @@ impl ConvChain {
             before = made.output();
             blocks.push(made);
         }
-        Ok(Self { spec: spec.clone(), blocks, batch, level })
+        Ok(Self { origin: Arc::new(Origin { spec: spec.clone(), input, level }), blocks, batch })
     }
 
     fn input(&self) -> Blocked {
@@ -293,8 +302,8 @@ impl ConvChain {
     /// If `x`, a shortcut or a parameter has another length than its shape, or one is missing or too many.
     pub fn forward(&self, x: &[f32], shortcuts: &[&[f32]], params: &[UnitParams<'_>]) -> ChainOutput {
         self.check(x, &self.input(), params);
-        assert_eq!(shortcuts.len(), self.spec.tensors(), "a shortcut for each block that adds one");
-        self.level.run(Forward { chain: self, x, shortcuts, params })
+        assert_eq!(shortcuts.len(), self.origin.spec.tensors(), "a shortcut for each block that adds one");
+        self.origin.level.run(Forward { chain: self, x, shortcuts, params })
     }
 
     /// The gradients of a chain whose result has the gradient `output`, `[batch, height, width, channels]`.
@@ -312,19 +321,17 @@ impl ConvChain {
         wanted: [bool; 2],
     ) -> ChainGradients {
         self.check(output, &self.output(), params);
-        let fits = tape.blocks.len() == self.blocks.len()
-            && self.blocks.iter().zip(&tape.blocks).all(|(block, tape)| block.made(tape));
-        assert!(fits, "the tape is another chain's");
-        self.level.run(Backward { chain: self, tape, params, output, wanted })
+        assert!(tape.origin == self.origin, "the tape is another chain's");
+        self.origin.level.run(Backward { chain: self, tape, params, output, wanted })
     }
 
     fn check(&self, values: &[f32], layout: &Blocked, params: &[UnitParams<'_>]) {
         check_image(values, self.batch, layout);
-        assert_eq!(params.len(), self.spec.all_units().count(), "one set of parameters a unit");
-        for (unit, params) in self.spec.all_units().zip(params) {
+        assert_eq!(params.len(), self.origin.spec.all_units().count(), "one set of parameters a unit");
+        for (unit, params) in self.origin.spec.all_units().zip(params) {
             let ChainUnit { in_channels, out_channels, kernel, groups, norm, .. } = *unit;
             let shape = [out_channels, in_channels / groups, kernel[0], kernel[1]];
-            assert_eq!(params.weight.len(), shape.iter().product(), "the weight is {shape:?}");
+            assert_eq!(params.weight.len(), volume(&shape), "the weight is {shape:?}");
             let scales = if norm == UnitNorm::Bias { 0 } else { out_channels };
             assert_eq!([params.gamma.len(), params.beta.len()], [scales, out_channels], "one a channel");
         }
@@ -334,7 +341,7 @@ impl ConvChain {
 fn check_image(values: &[f32], batch: usize, layout: &Blocked) {
     let Blocked { channels, height, width, .. } = *layout;
     let shape = [batch, height, width, channels];
-    assert_eq!(values.len(), shape.iter().product(), "the tensor is {shape:?} (NHWC)");
+    assert_eq!(values.len(), volume(&shape), "the tensor is {shape:?} (NHWC)");
 }
 
 /// Imports a batch `[batch, height, width, channels]`.
@@ -365,11 +372,11 @@ impl Work for Forward<'_> {
     type Output = ChainOutput;
 
     fn run<S: Simd>(self, simd: S) -> ChainOutput {
-        let ConvChain { spec, blocks, batch, .. } = self.chain;
+        let ConvChain { origin, blocks, batch } = self.chain;
         let (mut shortcuts, mut params) = (self.shortcuts.iter(), self.params);
         let mut input = import(*batch, &blocks[0].input(), self.x);
         let (mut tapes, mut moments) = (Vec::new(), Vec::new());
-        for (index, (block, spec)) in blocks.iter().zip(&spec.blocks).enumerate() {
+        for (index, (block, spec)) in blocks.iter().zip(&origin.spec.blocks).enumerate() {
             let (own, behind) = params.split_at(spec.all_units().count());
             params = behind;
             let shortcut = if block.adds_tensor() { shortcuts.next().copied() } else { None };
@@ -379,7 +386,7 @@ impl Work for Forward<'_> {
             tapes.push(tape);
         }
         let output = blocks[blocks.len() - 1].exported_result(simd, &tapes[tapes.len() - 1]);
-        ChainOutput { output, moments, tape: ChainTape { blocks: tapes } }
+        ChainOutput { output, moments, tape: ChainTape { blocks: tapes, origin: origin.clone() } }
     }
 }
 
@@ -396,11 +403,11 @@ impl Work for Backward<'_> {
     type Output = ChainGradients;
 
     fn run<S: Simd>(self, simd: S) -> ChainGradients {
-        let ConvChain { spec, blocks, .. } = self.chain;
+        let ConvChain { origin, blocks, .. } = self.chain;
         let mut params = self.params;
         let mut arriving = Some(ResultGradient::Exported(self.output));
         let (mut units, mut shortcuts) = (Vec::new(), Vec::new());
-        let of_blocks = blocks.iter().zip(&spec.blocks).zip(&self.tape.blocks);
+        let of_blocks = blocks.iter().zip(&origin.spec.blocks).zip(&self.tape.blocks);
         for (index, ((block, spec), tape)) in of_blocks.enumerate().rev() {
             let (before, own) = params.split_at(params.len() - spec.all_units().count());
             params = before;

@@ -588,6 +588,43 @@ fn refuses_chains_that_do_not_fit() {
     assert!(text.contains("layer 2") && text.contains('6'), "{text}");
 }
 
+#[test]
+fn refuses_images_whose_sizes_wrap_around() {
+    let too_large = |spec: &ChainSpec, shape| {
+        let error = ConvChain::new(spec, shape).unwrap_err();
+        assert!(matches!(error, KernelError::TooLarge { .. }), "{error}");
+    };
+    let filter = biased(depthwise(8, 1, 1, Activation::None));
+    too_large(&chain(&[filter], false), [1, 8, 2, (1 << 60) + 1]);
+    too_large(&chain(&[filter], false), [1 << 60, 8, 2, 2]);
+    too_large(&chain(&[filter], false), [1, 8, usize::MAX, 1]);
+    // The result of a block that appends is larger than both of its parts.
+    let unit = unit(8, 8, 1, Activation::None);
+    too_large(&appended(&[unit]), [1, 8, 1 << 13, 1 << 13]);
+    // An image that is mostly padding.
+    let padded = ChainUnit {
+        kernel: [4096, 1],
+        stride: [4096, 1],
+        padding: [[4095; 2], [0; 2]],
+        ..grouped([72, 72], 2, 1, 1)
+    };
+    too_large(&chain(&[padded], false), [1, 72, 1, 8192]);
+}
+
+#[test]
+#[should_panic(expected = "the tape is another chain's")]
+fn refuses_the_tape_of_another_image() {
+    let spec = chain(&[unit(16, 16, 3, Activation::None)], false);
+    // As many pixels, otherwise arranged.
+    let [square, column] =
+        [[2, 2], [4, 1]].map(|[height, width]| ConvChain::new(&spec, [1, 16, height, width]).unwrap());
+    let x = vec![1.0; 64];
+    let (weight, scale) = (vec![1.0; 16 * 16 * 9], vec![1.0; 16]);
+    let params = [UnitParams { weight: &weight, gamma: &scale, beta: &scale }];
+    let forward = square.forward(&x, &[], &params);
+    column.backward(&forward.tape, &params, &x, [true; 2]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 

@@ -7,7 +7,7 @@ use crate::Activation;
 use crate::layout::Blocked;
 use crate::pack::{self, Elements, PackedConv};
 use crate::params::{ConvShape, FoldedConv};
-use crate::product::{Pixels, Runs};
+use crate::product::{self, Pixels, Runs};
 use crate::simd::Simd;
 use std::ops::Range;
 
@@ -235,7 +235,7 @@ impl Window {
         let tap = |[y, x]: [usize; 2]| y * whole.row() + x * whole.lanes;
         let offsets =
             (0..planes).flat_map(|plane| self.taps().map(move |at| plane * whole.plane() + tap(at)));
-        Runs::new(offsets.map(|offset| offset as u32).collect(), whole.lanes)
+        Runs::new(offsets.map(product::offset).collect(), whole.lanes)
     }
 
     /// Where the windows of some pixels of the results begin in the seen fields, and where the results go. Pixels count on from image
@@ -308,7 +308,7 @@ fn places(of: &Blocked, field: Blocked, [y, x]: [usize; 2], pixels: Range<usize>
         let (image, pixel) = (pixel / of.pixels() - first, pixel % of.pixels());
         let (row, column) = (pixel / of.width, pixel % of.width);
         let read = image * field.len() + row * y * field.row() + column * x * field.lanes;
-        (read as u32, (image * of.len() + pixel * of.lanes) as u32)
+        (product::offset(read), product::offset(image * of.len() + pixel * of.lanes))
     });
     let (read, written) = each.unzip();
     [Pixels::new(read), Pixels::new(written)]

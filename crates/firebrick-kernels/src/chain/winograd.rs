@@ -241,6 +241,7 @@ impl Winograd {
             finish: Finish::NOTHING,
             result: products.1.from(place * products.0.place + first * products.0.plane),
             result_plane: products.0.plane,
+            next_result: 0,
             addressing: Addressing::Contiguous,
             pixels: from.0.tiles,
             upcoming: if panel + 1 < weights.panels.len() { at(panel + 1).into() } else { Upcoming::NOTHING },

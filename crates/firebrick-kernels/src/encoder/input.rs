@@ -30,7 +30,7 @@ pub enum EncoderInput<'a> {
     Hidden(&'a [f32]),
 }
 
-/// Which tokens the others may look at; the rest, padding as a rule, has no influence on their results.
+/// Which tokens the others may look at; the rest, padding as a rule, has no influence on their results, if what it holds is finite.
 ///
 /// A token that may look at no other, because all are masked, gets zeros from the attention: its result is what the rest of the
 /// layer makes of that, and is finite.
@@ -90,7 +90,8 @@ impl<'a> EncoderBatch<'a> {
         };
         let mut keep = None;
         let lengths = match self.mask {
-            KeyMask::None => vec![tokens; batch],
+            // Of sequences without tokens there may be more than memory counts.
+            KeyMask::None => vec![tokens; if tokens == 0 { 0 } else { batch }],
             KeyMask::Lengths(lengths) => {
                 check_length("lengths of the key mask", lengths.len(), &[batch])?;
                 if let Some((sequence, &length)) =

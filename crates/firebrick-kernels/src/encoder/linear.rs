@@ -60,6 +60,7 @@ impl TokenLinear {
                 finish: self.conv.finish,
                 result: output.from(first),
                 result_plane: self.lanes,
+                next_result: 0,
                 addressing: Addressing::Tables(&self.rows[0], &self.rows[1]),
                 pixels: rows,
                 upcoming: self.conv.upcoming(panel, 0, runs.count()).into(),
@@ -72,5 +73,5 @@ impl TokenLinear {
 
 /// The offsets of `count` rows of `len` values.
 pub(crate) fn row_starts(count: usize, len: usize) -> Pixels {
-    Pixels::new((0..count).map(|row| (row * len) as u32).collect())
+    Pixels::every(len, count)
 }

@@ -86,7 +86,9 @@ impl EncoderPlan {
     pub fn run(&self, batch: &EncoderBatch<'_>) -> Result<Vec<f32>, KernelError> {
         let checked = batch.check(self.config.width, self.network.tables())?;
         let mut output = vec![0.0; batch.batch * batch.tokens * self.config.width];
-        self.network.run(&checked, &mut output);
+        if !output.is_empty() {
+            self.network.run(&checked, &mut output);
+        }
         Ok(output)
     }
 
@@ -97,7 +99,9 @@ impl EncoderPlan {
     pub fn run_into(&self, batch: &EncoderBatch<'_>, output: &mut [f32]) -> Result<(), KernelError> {
         let checked = batch.check(self.config.width, self.network.tables())?;
         input::check_length("output", output.len(), &[batch.batch, batch.tokens, self.config.width])?;
-        self.network.run(&checked, output);
+        if !output.is_empty() {
+            self.network.run(&checked, output);
+        }
         Ok(())
     }
 }

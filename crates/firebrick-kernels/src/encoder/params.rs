@@ -1,6 +1,6 @@
 //! The parameters of a transformer encoder as frameworks store them.
 
-use crate::params::{ConvShape, FoldedConv, MOST_CHANNELS};
+use crate::params::{ConvShape, FoldedConv, MOST_CHANNELS, volume};
 use crate::{Activation, KernelError};
 
 /// Where the norms of a layer stand.
@@ -127,7 +127,7 @@ pub(crate) fn check_length(
     values: &[f32],
     shape: &[usize],
 ) -> Result<(), KernelError> {
-    let expected = shape.iter().product();
+    let expected = volume(shape);
     if values.len() == expected {
         return Ok(());
     }

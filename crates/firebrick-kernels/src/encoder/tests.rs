@@ -536,6 +536,15 @@ fn refuses_inputs_that_do_not_fit() {
     assert!(matches!(hidden.run_into(&batch, &mut [0.0; 5]), Err(KernelError::InputLength { .. })));
 }
 
+#[test]
+fn gives_nothing_for_sequences_without_tokens_however_many() {
+    let words = Encoder::new(CONFIG, 1).with_embeddings().builder().build().unwrap();
+    let input = EncoderInput::Tokens { ids: &[], types: None };
+    let batch = EncoderBatch { input, batch: usize::MAX, tokens: 0, mask: KeyMask::None };
+    assert_eq!(words.run(&batch).unwrap(), []);
+    words.run_into(&batch, &mut []).unwrap();
+}
+
 /// `PROPTEST_CASES` asks for a longer run.
 fn config() -> Config {
     let asked = Config::default();

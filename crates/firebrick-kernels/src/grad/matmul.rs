@@ -22,8 +22,9 @@ const PANEL: usize = 2;
 /// Values of a row that are multiplied before the next panel's turn.
 const DEPTH: usize = 384;
 
-/// Rows of the left operand that are packed at once: whole tiles of every size up to twelve.
-const ROWS: usize = 48;
+/// Rows of the left operand that are packed at once: those of the largest tile, so that they stay in the first-level cache beside the
+/// panels that pass.
+const ROWS: usize = 12;
 
 /// Columns of a task: with [`DEPTH`], a block of the right operand of 384 KiB.
 const COLUMNS: usize = 256;
@@ -211,7 +212,7 @@ fn pack<S: Simd>(simd: S, matrix: Strided<'_>, rows: usize, columns: usize, inde
         }
         let from = matrix.from(first, column);
         let to = to[first * panel + index..].iter_mut().step_by(panel).take(rows - first);
-        to.zip(from.values.iter().step_by(from.row)).for_each(|(to, from)| *to = *from);
+        to.enumerate().for_each(|(row, to)| *to = from.values[row * from.row]);
     }
 }
 
@@ -256,8 +257,7 @@ impl Part<'_> {
         if self.rows == 0 || self.panels.is_empty() {
             return;
         }
-        let table = |row: usize| Pixels::new((0..self.rows).map(|i| (i * row) as u32).collect());
-        let (left, to) = (table(self.left.row), table(self.result_row));
+        let (left, to) = (Pixels::every(self.left.row, self.rows), Pixels::every(self.result_row, self.rows));
         let panel_len = self.right.depth * self.right.panel;
         let mut first = self.depth.start;
         loop {
@@ -288,6 +288,7 @@ impl Part<'_> {
                     finish: if done { finish } else { Finish::NOTHING },
                     result: result.from((panel - self.panels.start) * self.right.panel),
                     result_plane: S::LANES,
+                    next_result: 0,
                     addressing: if self.left.row == 1 {
                         Addressing::Adjacent(&to)
                     } else {
@@ -455,8 +456,8 @@ impl Job<'_> {
         // A panel that is not full is computed beside the result, because its last columns have no place there.
         let full = panels.start..panels.end.min(columns / panel);
         let mut wide = if full.len() < panels.len() { vec![0.0; rows.len() * panel] } else { Vec::new() };
-        let table = |row: usize| Pixels::new((0..ROWS).map(|i| (i * row) as u32).collect());
-        let (to_result, to_wide) = (table(columns), table(panel));
+        let (to_result, to_wide) =
+            (Pixels::every(columns, ROWS.min(rows.len())), Pixels::every(panel, ROWS.min(rows.len())));
         let columns_here = panels.start * panel..columns.min(panels.end * panel);
         // Blocks of equal depth: a short last one would cost a pass over the result for little.
         let most = depth.div_ceil(depth.div_ceil(DEPTH)).next_multiple_of(S::LANES);
@@ -504,6 +505,7 @@ impl Job<'_> {
                         finish,
                         result: to,
                         result_plane: S::LANES,
+                        next_result: if index + 1 < full.end { panel } else { 0 },
                         addressing: match packed.across {
                             true => Addressing::Adjacent(table),
                             false => Addressing::Scatter(table),
@@ -589,9 +591,7 @@ impl<'a> PackedLeft<'a> {
                 let from = matrix.from(rows.start, column);
                 match from.row {
                     1 => to.copy_from_slice(&from.values[..count]),
-                    row => {
-                        to.iter_mut().zip(from.values.iter().step_by(row)).for_each(|(to, from)| *to = *from)
-                    }
+                    row => to.iter_mut().enumerate().for_each(|(index, to)| *to = from.values[index * row]),
                 }
             }
             let runs = Runs::across(across / S::LANES, S::LANES, count);

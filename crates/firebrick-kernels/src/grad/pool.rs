@@ -131,7 +131,7 @@ pub fn average_pool_backward(
 pub struct MaxPool {
     /// The largest value of each window; NaN where it holds one.
     pub output: Vec<f32>,
-    /// The pixel of the image that it came from, the first one of several.
+    /// The pixel of the image that it came from, the first one of several; the last of several that are no numbers.
     pub pixel: Vec<u32>,
 }
 

@@ -199,6 +199,7 @@ impl BlockStep {
             finish: if last { conv.finish } else { Finish::NOTHING },
             result: image.output.from(to),
             result_plane: self.output.plane(),
+            next_result: 0,
             addressing: Addressing::Contiguous,
             pixels: self.output.pixels(),
             upcoming: conv.upcoming(panel, planes.start, planes.len()).into(),

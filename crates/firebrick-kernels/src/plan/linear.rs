@@ -40,8 +40,7 @@ impl LinearStep {
 
     /// Where the images of a batch lie on both sides.
     pub(crate) fn rows(&self, batch: usize) -> [Pixels; 2] {
-        [self.input_len, self.output_len]
-            .map(|len| Pixels::new((0..batch).map(|image| (image * len) as u32).collect()))
+        [self.input_len, self.output_len].map(|len| Pixels::every(len, batch))
     }
 
     /// Computes some panels for `[batch, input_len]`.
@@ -71,6 +70,7 @@ impl LinearStep {
                 finish: self.conv.finish,
                 result: output.from(panel.first_plane * self.lanes),
                 result_plane: self.lanes,
+                next_result: 0,
                 addressing: Addressing::Tables(&rows[0], &rows[1]),
                 pixels: batch,
                 // A batch is too few tiles to spread a panel's weights over; they are read in order, which the processor foresees.

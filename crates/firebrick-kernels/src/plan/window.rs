@@ -245,6 +245,7 @@ impl RowConv {
             finish: self.conv.finish,
             result,
             result_plane,
+            next_result: 0,
             addressing,
             upcoming: self.upcoming(panel, input, &rows).into(),
             pixels: rows.len() * self.size[1],

@@ -196,6 +196,7 @@ impl WinogradStep {
                     finish: Finish::NOTHING,
                     result: scratch.products.from(place * to + panel.first_plane * plane),
                     result_plane: plane,
+                    next_result: 0,
                     addressing: Addressing::Contiguous,
                     pixels: tiles,
                     upcoming: next.map_or(Upcoming::NOTHING, |(weights, panel)| {

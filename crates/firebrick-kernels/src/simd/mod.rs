@@ -108,10 +108,10 @@ pub(crate) trait Simd: Copy + Send + Sync + std::fmt::Debug + 'static {
     /// The nearest whole number, ties to even, for `|x| < 2^22`.
     fn round(self, x: Self::Vector) -> Self::Vector;
 
-    /// `2^n` for a whole number `n` in `-126..=127`.
+    /// `2^n` for a whole number `n` in `-126..=127`, and 0 for -127.
     fn power_of_two(self, n: Self::Vector) -> Self::Vector;
 
-    /// `e^x` within 2 ulp for `x` between -87 and 88, and the value of the nearer bound outside.
+    /// `e^x` within 2 ulp for `x` between -87 and 88; 0 below -88 and for -∞, and `e^88` above.
     ///
     /// Cody and Waite's reduction to `|r| <= ln(2) / 2`, then the Taylor polynomial of degree 7 in Horner's form.
     #[inline(always)]
@@ -119,7 +119,7 @@ pub(crate) trait Simd: Copy + Send + Sync + std::fmt::Debug + 'static {
         /// The upper bits of ln(2): products with small whole numbers are exact.
         const LN_2_HIGH: f32 = 0.693_359_4;
         const LN_2_LOW: f32 = -2.121_944_4e-4;
-        let x = self.at_most(self.splat(88.0), self.at_least(self.splat(-87.0), x));
+        let x = self.at_most(self.splat(88.0), self.at_least(self.splat(-88.0), x));
         let n = self.round(self.mul(x, self.splat(std::f32::consts::LOG2_E)));
         let r = self.mul_add(n, self.splat(-LN_2_HIGH), x);
         let r = self.mul_add(n, self.splat(-LN_2_LOW), r);

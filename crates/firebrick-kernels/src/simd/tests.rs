@@ -73,6 +73,12 @@ fn check<S: Simd>(simd: S) {
         let error = (f64::from(values[0]) - expected).abs() / expected;
         assert!(error < 2.0 * f64::from(f32::EPSILON), "{simd:?}: exp({x}) is {}, not {expected}", values[0]);
     }
+    for (x, expected) in [(f32::NEG_INFINITY, 0.0), (-1e30, 0.0), (-88.0, 0.0), (f32::NAN, f32::NAN)] {
+        let mut values = vec![1.0; S::LANES];
+        // SAFETY: the slice is one vector long.
+        simd.vectorize(|| unsafe { simd.store(values.as_mut_ptr(), simd.exp(simd.splat(x))) });
+        assert_eq!(values[0].to_bits(), f32::to_bits(expected), "{simd:?}: exp({x}) is {}", values[0]);
+    }
     for step in -12600..=12700 {
         let x = step as f32 / 100.0;
         let mut values = vec![0.0; S::LANES];

@@ -11,6 +11,7 @@ use super::matmul::{Packed, Part, Strided};
 use crate::SimdLevel;
 use crate::buffer::Shared;
 use crate::chain::{Pooled, Work};
+use crate::params::volume;
 use crate::simd::Simd;
 use backward::Backward;
 use rayon::prelude::*;
@@ -109,7 +110,7 @@ impl Places<'_> {
 /// What is added to the scores.
 #[derive(Debug, Clone, Copy)]
 pub struct ScoreBias<'a> {
-    /// Rows of as many values as there are keys; [`MASKED`] for what shall not be seen.
+    /// Rows of as many values as there are keys; [`MASKED`] or -∞ for what shall not be seen.
     pub values: &'a [f32],
     /// Values from one sequence, head and query to the next; 0 where they share.
     pub strides: [usize; 3],
@@ -158,10 +159,10 @@ pub struct AttentionGradients {
 }
 
 /// `softmax(query · keyᵀ * scale + bias) · value` for each sequence and head. The result is `[batch, heads, queries, value_width]`, its rows in
-/// the given order; zeros for a query from which every key is [`MASKED`].
+/// the given order; zeros for a query from which every key is [`MASKED`] or -∞ away.
 ///
 /// # Panics
-/// If the lengths do not fit together, or the processor lacks the level.
+/// If the lengths do not fit together, a size is 0 or too large, or the processor lacks the level.
 pub fn attention(
     level: SimdLevel,
     shape: AttentionShape,
@@ -297,8 +298,12 @@ fn reaches(
     tokens: usize,
     row: usize,
 ) {
-    let last: usize = strides.iter().zip([shape.batch, shape.heads, tokens]).map(|(s, n)| s * (n - 1)).sum();
-    assert!(last + row <= values.len(), "attention: the {what} end before their last row");
+    let counts = [shape.batch, shape.heads, tokens];
+    // A sum that wraps around could be small.
+    let end = strides.iter().zip(counts).try_fold(row, |end, (stride, count)| {
+        stride.checked_mul(count - 1).and_then(|last| end.checked_add(last))
+    });
+    assert!(end.is_some_and(|end| end <= values.len()), "attention: the {what} end before their last row");
 }
 
 fn check(
@@ -313,6 +318,13 @@ fn check(
         [batch, heads, queries, keys, width, value_width].iter().all(|&size| size > 0),
         "attention: nothing to attend to: {shape:?}"
     );
+    let learnt = bias.is_some_and(|bias| bias.learnt);
+    for sizes in [
+        [batch, heads, queries.max(keys), width.max(value_width), 3],
+        [if learnt { batch } else { 1 }, heads, queries, keys, 1],
+    ] {
+        assert!(volume(&sizes) < isize::MAX as usize, "attention: too large: {shape:?}");
+    }
     reaches(shape, "queries", query.values, query.strides, queries, width);
     reaches(shape, "keys", key.values, key.strides, keys, width);
     reaches(shape, "values", value.values, value.strides, keys, value_width);
@@ -475,7 +487,9 @@ impl<'a> Forward<'a> {
                                     |[], sum| simd.mul(sum, shrink),
                                 );
                             }
-                            let minus = simd.splat(-*largest);
+                            // While nothing is seen, there is nothing to take from the scores, which stay infinite.
+                            let minus = if *largest == f32::NEG_INFINITY { 0.0 } else { -*largest };
+                            let minus = simd.splat(minus);
                             lanes::update(
                                 simd,
                                 [],
@@ -506,8 +520,8 @@ impl<'a> Forward<'a> {
                 .add(simd, &mut sums);
             }
             for (at, (row, sums)) in rows.clone().zip(sums.chunks_exact_mut(values.width())).enumerate() {
-                if largest[at] < MASKED / 2.0 {
-                    // Nothing is seen: zeros, and no weight in the backward pass.
+                if largest[at] < MASKED / 2.0 && !total[at].is_nan() {
+                    // Nothing is seen: zeros, and no weight in the backward pass. Scores that are no numbers stay visible instead.
                     logsumexp[row] = f32::INFINITY;
                     sums.fill(0.0);
                 } else {

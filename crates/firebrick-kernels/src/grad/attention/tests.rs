@@ -183,6 +183,85 @@ fn a_query_that_sees_nothing_gets_zeros() {
     });
 }
 
+#[test]
+fn keys_infinitely_far_away_are_as_if_they_were_not_there() {
+    at_every_level(|level| {
+        // The first tile of keys is not seen at all, nor is any key by the second query.
+        let keys = 600;
+        let mut case = Case::new([1, 1, 3, keys, 4, 5], false, [3 * keys, 3 * keys, keys]);
+        for (query, row) in case.bias.chunks_exact_mut(keys).enumerate() {
+            row[..if query == 1 { keys } else { 330 }].fill(f32::NEG_INFINITY);
+        }
+        let (infinite, of_infinite) = case.run(level);
+        case.bias.iter_mut().for_each(|bias| *bias = bias.max(MASKED));
+        let (masked, of_masked) = case.run(level);
+        assert!(infinite.output.iter().any(|&value| value != 0.0));
+        assert_eq!((infinite, of_infinite), (masked, of_masked), "{level}");
+    });
+}
+
+#[test]
+fn a_query_that_is_no_number_does_not_pass_for_one_that_sees_nothing() {
+    at_every_level(|level| {
+        let mut case = Case::new([1, 1, 3, 9, 4, 5], false, NO_BIAS);
+        case.query[4] = f32::NAN;
+        let (forward, back) = case.run(level);
+        assert!(forward.output[5..10].iter().all(|value| value.is_nan()), "{level}");
+        assert!(forward.logsumexp[1].is_nan() && back.key.iter().all(|value| value.is_nan()), "{level}");
+        assert!(forward.output[..5].iter().chain(&forward.output[10..]).all(|value| value.is_finite()));
+    });
+}
+
+#[test]
+fn tokens_may_share_their_features() {
+    at_every_level(|level| {
+        let case = Case::new([1, 1, 3, 4, 4, 5], false, NO_BIAS);
+        let tokens = |values, width| Tokens { values, strides: [width; 3] };
+        let one = Tokens { values: &case.value[..5], strides: [0; 3] };
+        let (query, key) = (tokens(&case.query, 4), tokens(&case.key, 4));
+        let output = attention(level, case.shape, query, key, one, None, RowOrder::HeadsFirst).output;
+        let expected: Vec<f64> = (0..15).map(|place| f64::from(case.value[place % 5])).collect();
+        assert_close(&output, &expected, 1e-6, "the mean of equal values");
+    });
+}
+
+#[test]
+#[should_panic(expected = "the keys end before their last row")]
+fn rows_whose_places_wrap_around_do_not_lie_within_the_values() {
+    let case = Case::new([1, 1, 1, 8, 8, 8], false, NO_BIAS);
+    let tokens = |values| Tokens { values, strides: [0, 0, 8] };
+    // Seven times this is one more than a multiple of 2^64.
+    let key = Tokens { values: &case.key[..9], strides: [0, 0, 0x6db6_db6d_b6db_6db7] };
+    let (query, value) = (tokens(&case.query), tokens(&case.value));
+    attention(SimdLevel::Scalar, case.shape, query, key, value, None, RowOrder::HeadsFirst);
+}
+
+#[test]
+#[should_panic(expected = "too large")]
+fn heads_whose_number_wraps_around_are_refused() {
+    let shape = AttentionShape {
+        batch: 4,
+        heads: (1 << 62) + 1,
+        queries: 2,
+        keys: 1,
+        width: 1,
+        value_width: 4,
+        scale: 1.0,
+        causal: false,
+    };
+    let tokens = |values| Tokens { values, strides: [0, 0, 1] };
+    let (row, value) = ([1.0; 2], [1.0; 4]);
+    attention(
+        SimdLevel::Scalar,
+        shape,
+        tokens(&row),
+        tokens(&row),
+        tokens(&value),
+        None,
+        RowOrder::TokensFirst,
+    );
+}
+
 /// `[batch, heads, tokens, width]` with heads and tokens exchanged in memory.
 fn exchanged(values: &[f32], [batch, heads, tokens, width]: [usize; 4]) -> Vec<f32> {
     let mut exchanged = vec![0.0; values.len()];
