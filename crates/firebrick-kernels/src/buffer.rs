@@ -1,7 +1,32 @@
 //! Memory that the kernels work in.
 
+use rayon::prelude::*;
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
+
+/// `len` values that are computed `block` at a time, each block of zeros from one of the `inputs`, in their order. The thread that computes
+/// a block zeroes it, in its cache: a vector of zeros is first a pass of a single thread over memory.
+///
+/// # Panics
+/// If there are fewer or more inputs than blocks.
+pub(crate) fn by_blocks<I: IndexedParallelIterator>(
+    len: usize,
+    block: usize,
+    inputs: I,
+    compute: impl Fn(I::Item, &mut [f32]) + Sync,
+) -> Vec<f32> {
+    let mut values = Vec::with_capacity(len);
+    assert_eq!(inputs.len(), len.div_ceil(block), "an input for each block of {block} of {len} values");
+    values.spare_capacity_mut()[..len].par_chunks_mut(block).zip(inputs).for_each(|(block, input)| {
+        block.fill(MaybeUninit::new(0.0));
+        // SAFETY: it was just filled.
+        compute(input, unsafe { block.assume_init_mut() });
+    });
+    // SAFETY: every block was filled: there were as many inputs.
+    unsafe { values.set_len(len) };
+    values
+}
 
 /// A cache line of values.
 #[derive(Clone, Copy, Debug)]
@@ -163,6 +188,23 @@ impl<'a> Shared<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn computes_every_block_from_its_input() {
+        let inputs = [1.0, 2.0, 3.0];
+        let values = by_blocks(7, 3, inputs.par_iter(), |input, block| {
+            assert!(block.iter().all(|&value| value == 0.0));
+            block[0] = *input;
+        });
+        assert_eq!(values, [1.0, 0.0, 0.0, 2.0, 0.0, 0.0, 3.0]);
+        assert!(by_blocks(0, 3, inputs[..0].par_iter(), |_, _| ()).is_empty());
+    }
+
+    #[test]
+    #[should_panic(expected = "an input for each block of 3 of 7 values")]
+    fn refuses_fewer_inputs_than_blocks() {
+        by_blocks(7, 3, [1.0, 2.0].par_iter(), |_, _| ());
+    }
 
     #[test]
     fn begins_on_a_cache_line() {

@@ -11,7 +11,7 @@ use super::winograd::Winograd;
 use super::{BatchMoments, ChainBlock, ChainUnit, Shortcut, UnitGradients, UnitNorm, UnitParams, import};
 use crate::KernelError;
 use crate::activation::Finish;
-use crate::buffer::Shared;
+use crate::buffer::{Shared, by_blocks};
 use crate::layout::Blocked;
 use crate::params::volume;
 use crate::simd::Simd;
@@ -217,17 +217,15 @@ impl Block {
             return export(self.batch, &self.output(), &self.result(simd, tape));
         }
         let last = self.last();
-        let mut nhwc = vec![0.0; self.batch * last.pixels() * last.channels];
-        nhwc.par_chunks_exact_mut(last.pixels() * last.channels).with_max_len(1).enumerate().for_each_init(
-            || (Pooled::take(self.scratch_len()), Pooled::take(last.plane())),
-            |(scratch, block), (image, nhwc)| {
-                for plane in 0..last.planes() {
-                    self.finish(simd, tape, image, plane, scratch, block);
-                    last.export_plane(plane, block, nhwc);
-                }
-            },
-        );
-        nhwc
+        let image = last.pixels() * last.channels;
+        let images = (0..self.batch).into_par_iter().with_max_len(1);
+        by_blocks(self.batch * image, image, images, |image, nhwc| {
+            let (mut scratch, mut block) = (Pooled::take(self.scratch_len()), Pooled::take(last.plane()));
+            for plane in 0..last.planes() {
+                self.finish(simd, tape, image, plane, &mut scratch, &mut block);
+                last.export_plane(plane, &block, nhwc);
+            }
+        })
     }
 
     /// The gradient at the input: `[batch, height, width, channels]`.
@@ -237,25 +235,23 @@ impl Block {
             ResultGradient::Sum(values, added) => (values, added),
         };
         let first = self.input();
-        let mut nhwc = vec![0.0; self.batch * first.pixels() * first.channels];
-        nhwc.par_chunks_exact_mut(first.pixels() * first.channels).with_max_len(1).enumerate().for_each_init(
-            || Pooled::take(first.plane()),
-            |sum, (image, nhwc)| {
-                for plane in 0..first.planes() {
-                    let at = image * first.len() + plane * first.plane();
-                    let block = &values[at..][..first.plane()];
-                    let Some(added) = added else {
-                        first.export_plane(plane, block, nhwc);
-                        continue;
-                    };
-                    for (sum, (a, b)) in sum.iter_mut().zip(block.iter().zip(&added[at..])) {
-                        *sum = a + b;
-                    }
-                    first.export_plane(plane, sum, nhwc);
+        let image = first.pixels() * first.channels;
+        let images = (0..self.batch).into_par_iter().with_max_len(1);
+        by_blocks(self.batch * image, image, images, |image, nhwc| {
+            let mut sum = Pooled::take(first.plane());
+            for plane in 0..first.planes() {
+                let at = image * first.len() + plane * first.plane();
+                let block = &values[at..][..first.plane()];
+                let Some(added) = added else {
+                    first.export_plane(plane, block, nhwc);
+                    continue;
+                };
+                for (sum, (a, b)) in sum.iter_mut().zip(block.iter().zip(&added[at..])) {
+                    *sum = a + b;
                 }
-            },
-        );
-        nhwc
+                first.export_plane(plane, &sum, nhwc);
+            }
+        })
     }
 
     /// The gradients for that of the block's result. `wanted` says whether those of the input and of a tensor that is added are.
@@ -480,11 +476,9 @@ impl Block {
 
 /// Exports a batch: `[batch, height, width, channels]`.
 fn export(batch: usize, layout: &Blocked, blocked: &[f32]) -> Vec<f32> {
-    let mut nhwc = vec![0.0; batch * layout.pixels() * layout.channels];
-    let images = nhwc.par_chunks_exact_mut(layout.pixels() * layout.channels);
-    let blocked = blocked.par_chunks_exact(layout.len());
-    images.zip(blocked).with_max_len(1).for_each(|(nhwc, blocked)| layout.export(blocked, nhwc));
-    nhwc
+    let image = layout.pixels() * layout.channels;
+    let blocked = blocked.par_chunks_exact(layout.len()).with_max_len(1);
+    by_blocks(batch * image, image, blocked, |blocked, nhwc| layout.export(blocked, nhwc))
 }
 
 /// Checks that a batch of such images can be computed with.

@@ -2,6 +2,7 @@
 
 use super::{lanes, rows};
 use crate::SimdLevel;
+use crate::buffer::by_blocks;
 use crate::chain::Work;
 use crate::simd::Simd;
 use rayon::prelude::*;
@@ -80,23 +81,21 @@ impl Work for Forward<'_> {
     fn run<S: Simd>(self, simd: S) -> LayerNorm {
         let (rows, length) = (check(self.x, self.gamma), self.gamma.len());
         assert_eq!(self.beta.len(), length, "layer_norm: beta is as long as gamma");
-        let mut output = vec![0.0; self.x.len()];
         let (mut mean, mut rstd) = (vec![0.0; rows], vec![0.0; rows]);
         let block = rows::block(length);
-        (self.x.par_chunks(block * length))
-            .zip(output.par_chunks_mut(block * length))
-            .zip(mean.par_chunks_mut(block).zip(rstd.par_chunks_mut(block)))
-            .for_each(|((x, output), (mean, rstd))| {
-                simd.vectorize(
-                    #[inline(always)]
-                    || {
-                        let x = x.chunks_exact(length).zip(output.chunks_exact_mut(length));
-                        for ((x, output), (mean, rstd)) in x.zip(mean.iter_mut().zip(rstd)) {
-                            (*mean, *rstd) = self.row(simd, x, output);
-                        }
-                    },
-                );
-            });
+        let statistics = mean.par_chunks_mut(block).zip(rstd.par_chunks_mut(block));
+        let inputs = self.x.par_chunks(block * length).zip(statistics);
+        let output = by_blocks(self.x.len(), block * length, inputs, |(x, (mean, rstd)), output| {
+            simd.vectorize(
+                #[inline(always)]
+                || {
+                    let x = x.chunks_exact(length).zip(output.chunks_exact_mut(length));
+                    for ((x, output), (mean, rstd)) in x.zip(mean.iter_mut().zip(rstd)) {
+                        (*mean, *rstd) = self.row(simd, x, output);
+                    }
+                },
+            );
+        });
         LayerNorm { output, mean, rstd }
     }
 }
@@ -154,23 +153,21 @@ impl Work for Backward<'_> {
         let (rows, length) = (check(self.x, self.gamma), self.gamma.len());
         assert_eq!(self.grad.len(), self.x.len(), "layer_norm: the gradient is as large as the input");
         assert!(self.mean.len() == rows && self.rstd.len() == rows, "layer_norm: a mean and rstd a row");
-        let mut input = vec![0.0; self.x.len()];
         let block = rows::summing_block(rows, length);
         let mut partial = vec![0.0; rows.div_ceil(block) * 2 * length];
-        (input.par_chunks_mut(block * length)).zip(partial.par_chunks_mut(2 * length)).enumerate().for_each(
-            |(index, (input, partial))| {
-                let (gamma, beta) = partial.split_at_mut(length);
-                simd.vectorize(
-                    #[inline(always)]
-                    || {
-                        let rows = rows::rows_of(index, block, rows);
-                        for (row, input) in rows.zip(input.chunks_exact_mut(length)) {
-                            self.row(simd, row, input, gamma, beta);
-                        }
-                    },
-                );
-            },
-        );
+        let partials = partial.par_chunks_mut(2 * length).enumerate();
+        let input = by_blocks(self.x.len(), block * length, partials, |(index, partial), input| {
+            let (gamma, beta) = partial.split_at_mut(length);
+            simd.vectorize(
+                #[inline(always)]
+                || {
+                    let rows = rows::rows_of(index, block, rows);
+                    for (row, input) in rows.zip(input.chunks_exact_mut(length)) {
+                        self.row(simd, row, input, gamma, beta);
+                    }
+                },
+            );
+        });
         let (mut gamma, mut beta) = (vec![0.0; length], vec![0.0; length]);
         for partial in partial.chunks_exact(2 * length) {
             let (partial_gamma, partial_beta) = partial.split_at(length);

@@ -4,6 +4,7 @@ use super::matmul::{Sizes, Strided, product};
 use super::one_row::one_row;
 use super::{lanes, rows};
 use crate::activation::Finish;
+use crate::buffer::by_blocks;
 use crate::chain::Work;
 use crate::simd::Simd;
 use crate::{Activation, SimdLevel};
@@ -124,9 +125,8 @@ impl Work for Forward<'_> {
         let Some(curve) = finish.curve else {
             return Linear { output: result, before: None };
         };
-        let mut output = vec![0.0; result.len()];
         let block = rows::block(1);
-        result.par_chunks(block).zip(output.par_chunks_mut(block)).for_each(|(before, output)| {
+        let output = by_blocks(result.len(), block, result.par_chunks(block), |before, output| {
             simd.vectorize(
                 #[inline(always)]
                 || {
@@ -189,10 +189,9 @@ impl Backward<'_> {
         if finish.curve.is_none() && !bounded {
             return Cow::Borrowed(self.grad);
         }
-        let mut before = vec![0.0; self.grad.len()];
         let block = rows::block(1);
         let both = self.grad.par_chunks(block).zip(self.at.par_chunks(block));
-        both.zip(before.par_chunks_mut(block)).for_each(|((grad, at), before)| {
+        let before = by_blocks(self.grad.len(), block, both, |(grad, at), before| {
             simd.vectorize(
                 #[inline(always)]
                 || match finish.curve {

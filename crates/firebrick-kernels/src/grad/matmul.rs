@@ -478,10 +478,13 @@ impl Job<'_> {
                 Right::Matrix(_) => &block[(index - panels.start) * part..][..part],
             };
             let finish = if values.end == depth { self.finish } else { Finish::NOTHING };
+            let runs_of = |count| packed_runs::<S>(self.left, count, values.len());
+            let (whole, rest) = (runs_of(ROWS), runs_of(rows.len() % ROWS));
             for first_row in rows.clone().step_by(ROWS) {
                 let some = first_row..rows.end.min(first_row + ROWS);
                 let left = room(&mut scratch.left, ROWS * DEPTH.next_multiple_of(S::LANES));
-                let packed = PackedLeft::new(simd, self.left, &some, &values, left);
+                let left = pack_left(simd, self.left, &some, &values, left);
+                let runs = if some.len() == ROWS { &whole } else { &rest };
                 let ahead = self.ahead(&rows, &columns_here, &some, &values, &next_values);
                 for index in panels.clone() {
                     let (to, table) = if full.contains(&index) {
@@ -494,10 +497,10 @@ impl Job<'_> {
                         _ => Start::Partial,
                     };
                     let product = Product {
-                        left: packed.values,
-                        runs: &packed.runs,
+                        left,
+                        runs,
                         first_run: 0,
-                        run_count: packed.runs.count(),
+                        run_count: runs.count(),
                         right: right(index),
                         vectors: PANEL,
                         start,
@@ -506,7 +509,7 @@ impl Job<'_> {
                         result: to,
                         result_plane: S::LANES,
                         next_result: if index + 1 < full.end { panel } else { 0 },
-                        addressing: match packed.across {
+                        addressing: match lies_across(self.left) {
                             true => Addressing::Adjacent(table),
                             false => Addressing::Scatter(table),
                         },
@@ -564,62 +567,64 @@ impl Job<'_> {
     }
 }
 
-/// Some rows and columns of a left operand, side by side in the cache.
-struct PackedLeft<'a> {
-    values: &'a [f32],
-    runs: Runs,
-    /// Whether they lie column by column; else rows begin one vector apart.
-    across: bool,
+/// Whether a left operand is packed column by column, as it lies; else its rows begin one vector apart.
+fn lies_across(left: Strided<'_>) -> bool {
+    left.column != 1
 }
 
-impl<'a> PackedLeft<'a> {
-    /// Packs in the order in which the matrix lies, so that whole rows or columns are copied.
-    fn new<S: Simd>(
-        simd: S,
-        matrix: Strided<'_>,
-        rows: &Range<usize>,
-        columns: &Range<usize>,
-        scratch: &'a mut [f32],
-    ) -> Self {
-        let (count, depth) = (rows.len(), columns.len());
-        if matrix.column != 1 {
-            // `[columns, rows]`, filled up with columns of zeros, which meet the right operand's.
-            let across = depth.next_multiple_of(S::LANES);
-            let scratch = &mut scratch[..count * across];
-            scratch[count * depth..].fill(0.0);
-            for (column, to) in columns.clone().zip(scratch.chunks_exact_mut(count)) {
-                let from = matrix.from(rows.start, column);
-                match from.row {
-                    1 => to.copy_from_slice(&from.values[..count]),
-                    row => to.iter_mut().enumerate().for_each(|(index, to)| *to = from.values[index * row]),
+/// The runs of `count` packed rows of `depth` values.
+fn packed_runs<S: Simd>(left: Strided<'_>, count: usize, depth: usize) -> Runs {
+    let vectors = depth.div_ceil(S::LANES);
+    match lies_across(left) {
+        true => Runs::across(vectors, S::LANES, count),
+        false => Runs::planes(vectors, count * S::LANES, S::LANES),
+    }
+}
+
+/// Packs some rows and columns of a left operand side by side, in the order in which they lie, so that whole rows or columns are copied:
+/// `[columns, rows]` or `[planes, rows, LANES]`, filled up with zeros, which meet the right operand's.
+fn pack_left<'a, S: Simd>(
+    simd: S,
+    left: Strided<'_>,
+    rows: &Range<usize>,
+    columns: &Range<usize>,
+    scratch: &'a mut [f32],
+) -> &'a [f32] {
+    let (count, depth) = (rows.len(), columns.len());
+    let scratch = &mut scratch[..count * depth.next_multiple_of(S::LANES)];
+    if lies_across(left) {
+        scratch[count * depth..].fill(0.0);
+        for (column, to) in columns.clone().zip(scratch.chunks_exact_mut(count)) {
+            let from = left.from(rows.start, column);
+            match from.row {
+                // By instructions: calls would cost more than copies of so few.
+                1 if count == ROWS => {
+                    let to: &mut [f32; ROWS] = to.try_into().expect("as long as the count");
+                    *to = from.values[..ROWS].try_into().expect("as long as the range");
                 }
+                1 => to.copy_from_slice(&from.values[..count]),
+                row => to.iter_mut().enumerate().for_each(|(index, to)| *to = from.values[index * row]),
             }
-            let runs = Runs::across(across / S::LANES, S::LANES, count);
-            return Self { values: scratch, runs, across: true };
         }
-        // `[planes, rows, LANES]`, filled up with zeros, which meet the right operand's.
-        let planes = depth.div_ceil(S::LANES);
-        let scratch = &mut scratch[..planes * count * S::LANES];
-        simd.vectorize(
-            #[inline(always)]
-            || {
-                for (row, first) in rows.clone().zip((0..).step_by(S::LANES)) {
-                    let from = matrix.from(row, columns.start).values[..depth].chunks(S::LANES);
-                    let planes = scratch.chunks_exact_mut(count * S::LANES);
-                    for (from, plane) in from.zip(planes) {
-                        let to = &mut plane[first..][..S::LANES];
-                        if from.len() == S::LANES {
-                            lanes::write(simd, to, lanes::read(simd, from));
-                        } else {
-                            lanes::write(simd, to, lanes::read_part(simd, from, 0.0));
-                        }
+        return scratch;
+    }
+    simd.vectorize(
+        #[inline(always)]
+        || {
+            for (row, first) in rows.clone().zip((0..).step_by(S::LANES)) {
+                let from = left.from(row, columns.start).values[..depth].chunks(S::LANES);
+                for (from, plane) in from.zip(scratch.chunks_exact_mut(count * S::LANES)) {
+                    let to = &mut plane[first..][..S::LANES];
+                    if from.len() == S::LANES {
+                        lanes::write(simd, to, lanes::read(simd, from));
+                    } else {
+                        lanes::write(simd, to, lanes::read_part(simd, from, 0.0));
                     }
                 }
-            },
-        );
-        let runs = Runs::planes(planes, count * S::LANES, S::LANES);
-        Self { values: scratch, runs, across: false }
-    }
+            }
+        },
+    );
+    scratch
 }
 
 #[cfg(test)]

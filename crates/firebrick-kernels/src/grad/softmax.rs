@@ -2,6 +2,7 @@
 
 use super::{lanes, rows};
 use crate::SimdLevel;
+use crate::buffer::by_blocks;
 use crate::chain::Work;
 use crate::simd::Simd;
 use rayon::prelude::*;
@@ -146,9 +147,8 @@ impl Work for Softmax<'_> {
 
     fn run<S: Simd>(self, simd: S) -> Vec<f32> {
         let length = self.length;
-        let mut output = vec![0.0; self.x.len()];
         let block = rows::block(length) * length;
-        self.x.par_chunks(block).zip(output.par_chunks_mut(block)).for_each(|(x, output)| {
+        by_blocks(self.x.len(), block, self.x.par_chunks(block), |x, output| {
             simd.vectorize(
                 #[inline(always)]
                 || {
@@ -165,8 +165,7 @@ impl Work for Softmax<'_> {
                     }
                 },
             );
-        });
-        output
+        })
     }
 }
 
@@ -181,10 +180,9 @@ impl Work for SoftmaxBackward<'_> {
 
     fn run<S: Simd>(self, simd: S) -> Vec<f32> {
         let length = self.length;
-        let mut input = vec![0.0; self.output.len()];
         let block = rows::block(length) * length;
         let both = self.grad.par_chunks(block).zip(self.output.par_chunks(block));
-        both.zip(input.par_chunks_mut(block)).for_each(|((grad, output), input)| {
+        by_blocks(self.output.len(), block, both, |(grad, output), input| {
             simd.vectorize(
                 #[inline(always)]
                 || {
@@ -208,8 +206,7 @@ impl Work for SoftmaxBackward<'_> {
                     }
                 },
             );
-        });
-        input
+        })
     }
 }
 
@@ -277,9 +274,9 @@ impl Work for Backward<'_> {
     fn run<S: Simd>(self, simd: S) -> Vec<f32> {
         let classes = self.classes;
         let rows = self.logits.len() / classes;
-        let mut input = vec![0.0; self.logits.len()];
         let block = rows::block(classes);
-        input.par_chunks_mut(block * classes).enumerate().for_each(|(index, input)| {
+        let blocks = (0..rows.div_ceil(block)).into_par_iter();
+        by_blocks(self.logits.len(), block * classes, blocks, |index, input| {
             simd.vectorize(
                 #[inline(always)]
                 || {
@@ -327,8 +324,7 @@ impl Work for Backward<'_> {
                     }
                 },
             );
-        });
-        input
+        })
     }
 }
 
