@@ -287,6 +287,11 @@ mod tests {
             ),
             (
                 "tokenizer.json",
+                br#"{"model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": [["a", "b"]]}}"#,
+                &["needs the token `ab`"],
+            ),
+            (
+                "tokenizer.json",
                 br#"{"model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}, "post_processor": {
                     "type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}], "pair": [],
                     "special_tokens": {}}}"#,
@@ -308,6 +313,60 @@ mod tests {
         ] {
             assert_has(&said("vocab.json", "{\"a\": 0, \"b\": 1}", &[("merges.txt", merges)]), words);
         }
+    }
+
+    /// Over each of these the tokenizers crate panics: on reading it, or on the first text.
+    #[test]
+    fn parts_that_would_panic_are_refused_by_what_they_ask_for() {
+        for (component, content, words) in [
+            ("normalizer", r#"{"type": "Precompiled", "precompiled_charsmap": "AAAA"}"#, "SentencePiece"),
+            (
+                "normalizer",
+                r#"{"type": "Sequence", "normalizers": [{"type": "Lowercase"}, {"type": "Precompiled", "precompiled_charsmap": ""}]}"#,
+                "SentencePiece",
+            ),
+            (
+                "normalizer",
+                r#"{"type": "Sequence", "normalizers": [{"type": "Replace", "pattern": {"String": ""}, "content": "b"}, {"type": "Lowercase"}]}"#,
+                "no character",
+            ),
+            (
+                "normalizer",
+                r#"{"type": "Sequence", "normalizers": [{"type": "Replace", "pattern": {"Regex": "(?=a)"}, "content": "b"}, {"type": "Lowercase"}]}"#,
+                "no character",
+            ),
+            ("pre_tokenizer", r#"{"type": "FixedLength", "length": 0}"#, "0 characters"),
+            ("decoder", r#"{"type": "Strip", "content": "a", "start": 1, "stop": 1}"#, "takes 1 characters"),
+            ("decoder", r#"{"content": "a", "start": 0, "stop": 1000}"#, "takes 1000 characters"),
+            ("decoder", r#"["a", 0, 1000]"#, "a list"),
+            (
+                "post_processor",
+                r#"{"type": "TemplateProcessing", "single": [{"Sequence": {"id": "B", "type_id": 0}}], "pair": [], "special_tokens": {}}"#,
+                "nor a text that is there",
+            ),
+            (
+                "post_processor",
+                r#"{"single": [{"Sequence": ["B", 0]}], "pair": [], "special_tokens": {}}"#,
+                "nor a text that is there",
+            ),
+            (
+                "post_processor",
+                r#"{"type": "Sequence", "processors": [{"single": [], "pair": [], "special_tokens": {}}, {"single": [], "pair": [], "special_tokens": {}}]}"#,
+                "another one made",
+            ),
+        ] {
+            let content = format!(
+                r#"{{"model": {{"type": "BPE", "vocab": {{"a": 0, "b": 1}}, "merges": []}}, "{component}": {content}}}"#
+            );
+            assert_has(&said("tokenizer.json", &content, &[]), &["tokenizer.json", words]);
+        }
+        // Of what is said twice, what is checked is what counts.
+        let twice = br#"{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []},
+            "normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}, "normalizer": null}"#;
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("tokenizer.json");
+        fs::write(&path, twice).expect("written");
+        assert_eq!(Tokenizer::open(&path).expect("the last is right").vocabulary_size(), 1);
     }
 
     #[test]

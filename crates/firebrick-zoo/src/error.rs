@@ -43,6 +43,16 @@ pub enum ZooError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A tensor whose numbers no network can compute with.
+    #[error("{}: `{tensor}` cannot be weights: {reason}", path.display())]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's name.
+        tensor: String,
+        /// What is wrong with its numbers, and the way out.
+        reason: String,
+    },
     /// A checkpoint whose pickle asks for something other than tensors; it was refused, not run.
     #[error("{}: refused: the pickle in it asks for `{what}`, which is not tensor data. Nothing of it was run; save a plain state dict (torch.save(model.state_dict(), ...)) or a .safetensors file", path.display())]
     HostilePickle {
@@ -88,7 +98,7 @@ pub enum ZooError {
         expected: String,
     },
     /// A download that failed.
-    #[error("cannot download {url}: {reason}. When offline, put the file at {} yourself or name it with --weights FILE", path.display())]
+    #[error("cannot download {url}: {reason}. When offline, put the file at {} yourself or name it with {flag} FILE", path.display())]
     Download {
         /// The address.
         url: String,
@@ -96,6 +106,8 @@ pub enum ZooError {
         reason: String,
         /// Where the file is looked for.
         path: PathBuf,
+        /// What of the command line names such a file.
+        flag: &'static str,
     },
     /// Neither embedded, nor in the cache, and this build cannot download.
     #[error("no weights at {}; download {url} to there, or build with the feature `download` or `embedded-weights`", path.display())]

@@ -89,6 +89,8 @@ impl GptConfig {
         ] {
             setting(size > 0, field, size, "at least 1")?;
         }
+        // Each is a module before any weight is there.
+        setting(layers <= MOST_LAYERS, "layers", layers, format!("at most {MOST_LAYERS}"))?;
         setting(width.is_multiple_of(heads), "width", width, format!("a multiple of the {heads} heads"))?;
         setting(self.epsilon > 0.0 && self.epsilon.is_finite(), "epsilon", self.epsilon, "greater than 0")?;
         setting((0.0..1.0).contains(&self.dropout), "dropout", self.dropout, "at least 0 and less than 1")
@@ -218,7 +220,6 @@ impl Published {
             .into_iter()
             .max();
         unless(most <= Some(1 << 24), "a size", &format!("{most:?}"), "none above 16,777,216")?;
-        // Each is a module before any weight is there.
         let layers = self.n_layer.to_string();
         unless(self.n_layer <= MOST_LAYERS, "n_layer", &layers, &format!("at most {MOST_LAYERS}"))?;
         Ok(GptConfig {

@@ -211,7 +211,8 @@ mod tests {
         let path = folder.path().join("model.safetensors");
         for (network, words) in [
             (GptConfig { width: 1 << 40, ..SMALL }, "the file holds"),
-            (GptConfig { layers: usize::MAX, ..SMALL }, "the file holds"),
+            (GptConfig { layers: 4096, ..SMALL }, "the file holds"),
+            (GptConfig { layers: 4097, ..SMALL }, "at most 4096"),
             (GptConfig { vocabulary: 1 << 50, ..SMALL }, "the file holds"),
             (GptConfig { heads: 0, ..SMALL }, "`heads` is 0"),
             (GptConfig { vocabulary: 255, ..SMALL }, "below 255"),

@@ -22,6 +22,8 @@ pub(crate) const FORMAT: u32 = 1;
 const MOST_PIXELS: u32 = 4096;
 /// No honest header is longer than this, bytes.
 const MAX_HEADER: u64 = 100 << 20;
+/// No honest manifest has more than this beside a tokenizer, bytes: values of JSON take thirty times their text.
+const MAX_MANIFEST: usize = 16 << 20;
 
 /// What a package says of itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -177,16 +179,43 @@ pub(crate) fn read_metadata(path: &Path) -> Result<String, ZooError> {
     if length > MAX_HEADER {
         return Err(foreign(format!("it is no safetensors file (its header would have {length} bytes)")));
     }
-    let mut header = length.to_le_bytes().to_vec();
+    let mut header = Vec::new();
     file.take(length).read_to_end(&mut header).map_err(ZooError::io(path, "read"))?;
     // The table is validated in full, with the data's length, when the weights are read.
-    let table: serde_json::Value = serde_json::from_slice(&header[8..])
+    let header: Header = serde_json::from_slice(&header)
         .map_err(|_| foreign("it is no safetensors file, or its header is cut short".to_owned()))?;
-    let manifest = table
-        .pointer(&format!("/__metadata__/{KEY}"))
-        .and_then(serde_json::Value::as_str)
+    let manifest = header
+        .metadata
+        .and_then(|metadata| metadata.firebrick)
         .ok_or_else(|| foreign("it is a safetensors file without Firebrick's metadata".to_owned()))?;
-    Ok(manifest.to_owned())
+    if manifest.len() > MAX_MANIFEST {
+        let text = serde_json::from_str::<WithTokenizer>(&manifest).unwrap_or_default().tokenizer;
+        let beside = manifest.len().saturating_sub(serde_json::to_string(&text).map_or(0, |text| text.len()));
+        if beside > MAX_MANIFEST {
+            return Err(foreign(format!(
+                "its metadata has {beside} bytes beside a tokenizer, {MAX_MANIFEST} at most are read"
+            )));
+        }
+    }
+    Ok(manifest)
+}
+
+/// What of a safetensors header matters here; the rest is passed over.
+#[derive(Deserialize)]
+struct Header {
+    #[serde(rename = "__metadata__")]
+    metadata: Option<Metadata>,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    firebrick: Option<String>,
+}
+
+/// What of a manifest may be long.
+#[derive(Default, Deserialize)]
+struct WithTokenizer {
+    tokenizer: String,
 }
 
 /// The manifest of a package, read without its weights.

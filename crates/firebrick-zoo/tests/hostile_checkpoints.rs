@@ -3,9 +3,10 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use firebrick_zoo::Checkpoint;
+use firebrick_zoo::{Checkpoint, TablePackage};
 
 /// How many times its length a file may make us hold.
 const FACTOR: usize = 80;
@@ -65,18 +66,25 @@ fn goldens() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/checkpoints")
 }
 
-/// Reads a file and every tensor in it, within its limit of memory.
-fn read_all(path: &Path, length: usize, what: &dyn Fn() -> String) {
+/// The most bytes that are held at once while this is done, beside those that were held before.
+fn held(work: impl FnOnce()) -> usize {
     let (before, _) = HELD.get();
     HELD.set((before, before));
-    if let Ok(checkpoint) = Checkpoint::read(path) {
-        let names: Vec<String> = checkpoint.names().map(str::to_owned).collect();
-        for name in &names {
-            let _ = checkpoint.values(name);
-        }
-    }
+    work();
     let (_, most) = HELD.get();
-    let most = (most - before) as usize;
+    (most - before) as usize
+}
+
+/// Reads a file and every tensor in it, within its limit of memory.
+fn read_all(path: &Path, length: usize, what: &dyn Fn() -> String) {
+    let most = held(|| {
+        if let Ok(checkpoint) = Checkpoint::read(path) {
+            let names: Vec<String> = checkpoint.names().map(str::to_owned).collect();
+            for name in &names {
+                let _ = checkpoint.values(name);
+            }
+        }
+    });
     let hdf5 = path.extension().is_some_and(|extension| extension == "h5" || extension == "keras");
     let besides = if hdf5 { BESIDES_HDF5 } else { BESIDES };
     assert!(most <= FACTOR * length + besides, "{}: {length} bytes made it hold {most}", what());
@@ -148,4 +156,61 @@ fn tensorflow_js_models() {
 fn onnx_models() {
     torture("twin.onnx", 1);
     torture("outside.onnx", 1);
+}
+
+/// A zip archive of one file, deflated.
+fn deflated(name: &str, content: &[u8]) -> Vec<u8> {
+    let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    archive.start_file(name, zip::write::SimpleFileOptions::default()).expect("started");
+    archive.write_all(content).expect("written");
+    archive.finish().expect("finished").into_inner()
+}
+
+#[test]
+fn pickles_of_many_objects() {
+    let pickle =
+        |start: &[u8], unit: u8, count: usize| [b"\x80\x04", start, &vec![unit; count], b"}."].concat();
+    let text = [&b"X\0\0\x10\0"[..], &vec![b'a'; 1 << 20]].concat();
+    for (what, unit) in [("None", b'N'), ("dictionaries", b'}'), ("marks", b'('), ("tuples", b')')] {
+        refused(&format!("deflated {what}"), "a.pth", &deflated("a/data.pkl", &pickle(b"", unit, 20 << 20)));
+        refused(what, "a.pth", &pickle(b"", unit, 2 << 20));
+    }
+    refused("notes", "a.pth", &pickle(&text, 0x94, 6000));
+    refused("notes, deflated", "a.pth", &deflated("a/data.pkl", &pickle(&text, 0x94, 60_000)));
+}
+
+#[test]
+fn messages_of_empty_tensors() {
+    let graph = b"*\0".repeat(1 << 20);
+    // The version of the format, then the graph with its length, in groups of seven bits.
+    refused("empty tensors", "a.onnx", &[&b"\x08\x08\x3a\x80\x80\x80\x01"[..], &graph].concat());
+}
+
+/// Reads a file that is none, within the limit of memory.
+fn refused(what: &str, name: &str, content: &[u8]) {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let path = folder.path().join(name);
+    std::fs::write(&path, content).expect("written");
+    read_all(&path, content.len(), &|| what.to_owned());
+    assert!(Checkpoint::read(&path).is_err(), "{what}");
+}
+
+#[test]
+fn headers_of_many_values() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let path = folder.path().join("a.safetensors");
+    let many = format!("[{}0]", "0,".repeat(9 << 20));
+    for header in [
+        format!(r#"{{"__metadata__":{{"firebrick":"x"}},"a":{many}}}"#),
+        format!(r#"{{"__metadata__":{{"firebrick":"{{\"config\":{many}}}"}}}}"#),
+    ] {
+        let content = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat();
+        std::fs::write(&path, &content).expect("written");
+        let most = held(|| {
+            assert!(Checkpoint::read(&path).is_err());
+            assert!(!TablePackage::is_at(&path));
+        });
+        // The header, and what of it is a text.
+        assert!(most <= 4 * content.len(), "{} bytes made it hold {most}", content.len());
+    }
 }

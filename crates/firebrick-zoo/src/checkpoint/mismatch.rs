@@ -93,7 +93,7 @@ impl fmt::Display for Mismatch {
         }
         write!(
             f,
-            "  Give the checkpoint of this architecture and width, with as many classes as it was trained for"
+            "  Give the checkpoint of this architecture and width; its head may be another one, or missing, only where `firebrick train` makes a new one"
         )
     }
 }

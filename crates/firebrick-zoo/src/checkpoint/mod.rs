@@ -4,6 +4,7 @@
 //! are used, as `f32`. What the formats are is said at [`Format`]; how Keras' layouts become PyTorch's, at
 //! [`Checkpoint::read`].
 
+mod classifier;
 mod format;
 mod hdf5;
 mod keras;
@@ -27,7 +28,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::module::Module;
 use burn::store::burn_pack::{self, Tensor as StoredTensor};
@@ -46,7 +47,7 @@ pub(crate) use table::Entry;
 use table::{Reason, Table, transpose};
 pub use write::{NamedTensor, write_safetensors};
 
-use crate::{BertEncoder, Classifier, ModelSpec, ZooError};
+use crate::{BertEncoder, ZooError};
 
 /// The tensors of a file by name; their numbers are read when they are used.
 pub struct Checkpoint {
@@ -66,6 +67,8 @@ pub type Fingerprint = (String, Vec<(String, Vec<usize>)>);
 
 /// How much longer than the archive a file in it may be.
 const MAX_EXPANSION: u64 = 64;
+/// No honest configuration of a model is longer than this, bytes.
+const MAX_CONFIG: u64 = 16 << 20;
 
 impl Checkpoint {
     /// Reads the table of a file of weights. The format is recognised by the file's first bytes, then by its name.
@@ -107,7 +110,7 @@ impl Checkpoint {
                     }
                     None => {
                         format = Format::PyTorch;
-                        Ok(pytorch::read_zip(path).map_err(refused)?)
+                        Ok(pytorch::read_zip(path, &source).map_err(refused)?)
                     }
                 }
             }
@@ -120,6 +123,9 @@ impl Checkpoint {
             Format::Onnx => onnx::read(&source, path),
         };
         let tensors = table.map_err(|reason| unreadable(path, reason))?;
+        if tensors.is_empty() {
+            return Err(unreadable(path, "it holds no tensors"));
+        }
         Ok(Self { path: path.to_owned(), format, tensors })
     }
 
@@ -307,58 +313,6 @@ impl Checkpoint {
         }
     }
 
-    /// Gives `model` these weights, all of them or none.
-    ///
-    /// Names are the published ones (torchvision's), those of one of the model's aliases, or Keras' in a Keras file; layouts are
-    /// PyTorch's. Prefixes that training scripts add (`module.`, `model.`, `state_dict.`, `_orig_mod.`) are passed over if the names fit
-    /// without them, and so are what is computed and not learned, such as BatchNorm's `num_batches_tracked`, and auxiliary heads that
-    /// the network does without. Positions for images of another size and a first convolution on colour images are made to fit (see
-    /// [`interpolate_positions`](crate::interpolate_positions) and [`adapt_input_channels`](crate::adapt_input_channels)).
-    ///
-    /// # Errors
-    ///
-    /// [`ZooError::Mismatch`] lists what is missing, extra and misshapen; [`ZooError::Unreadable`] if the
-    /// file is shorter than its table says. The model is consumed, so that no half-loaded one is left.
-    pub fn load_into(self, model: Classifier, name: &str) -> Result<Classifier, ZooError> {
-        let spec = crate::models().find(|spec| spec.name == name);
-        let of_keras = self.format.is_keras();
-        if of_keras && spec.is_none_or(|spec| !spec.is_keras()) {
-            let twin = spec.and_then(ModelSpec::keras_twin);
-            let way_out =
-                twin.map(|twin| format!("; {} is Keras' own network and gives its numbers", twin.name));
-            tracing::warn!(
-                "{}: Keras' padding of strided convolutions, epsilons and images are others than those of {name}: its results differ from \
-                 Keras' until it is trained further{}",
-                self.path.display(),
-                way_out.unwrap_or_default()
-            );
-        }
-        let mut checkpoint = match spec.and_then(keras_names::of) {
-            Some(names) => self.with_names_of_keras(names)?,
-            None => self,
-        };
-        let published: Vec<String> = model.tensors().into_iter().map(|(name, _)| name).collect();
-        checkpoint.strip_prefixes(&published);
-        checkpoint.retain(|tensor| !model.backbone.graph().passes_over(tensor));
-        for (factors, length) in model.backbone.graph().units() {
-            let ones = || Entry::new(vec![length], Dtype::F32, move || Ok(vec![1.0; length]));
-            checkpoint.tensors.entry(factors).or_insert_with(ones);
-        }
-        let alias = model.alias_of(name, |tensor| checkpoint.tensors.contains_key(tensor));
-        let named = |model: &Classifier, path: &str| {
-            let published = model.published_name(path)?;
-            Some(alias.map_or_else(|| published.clone(), |alias| alias.of(&published)))
-        };
-        let models = || {
-            let mut models = zoo();
-            if of_keras {
-                models.extend(in_words_of_keras(&models));
-            }
-            models
-        };
-        checkpoint.load_adapted(model, name, named, Classifier::adapt, models)
-    }
-
     /// Gives a BERT encoder these weights, all of them or none.
     ///
     /// Names are those of transformers' `BertModel`, or of one with a head, which is passed over. So is the buffer `position_ids`, which
@@ -427,20 +381,24 @@ impl Checkpoint {
         let published: Vec<String> = expected.iter().map(|parameter| parameter.path.clone()).collect();
         self.strip_prefixes(&published);
         let mut mismatch = Mismatch::default();
+        let mut objection = None;
+        let refusal = Refusal::default();
         let mut wanted = Vec::with_capacity(expected.len());
         for parameter in &expected {
             let fitted = |entry: &Entry| {
                 fitted(entry, &parameter.shape)
                     .or_else(|shape| adapt(&model, &parameter.path, entry, &parameter.shape).ok_or(shape))
             };
-            match self.tensors.get(&parameter.path).map(fitted) {
+            let found = self.tensors.get(&parameter.path);
+            objection = objection.or_else(|| Some((parameter.path.clone(), found?.objection()?)));
+            match found.map(fitted) {
                 None => mismatch.missing.push(parameter.path.clone()),
                 Some(Err(found)) => mismatch.misshapen.push(Misshapen {
                     name: parameter.path.clone(),
                     expected: parameter.shape.clone(),
                     found,
                 }),
-                Some(Ok(entry)) => wanted.push(stored(parameter, entry)),
+                Some(Ok(entry)) => wanted.push(stored(parameter, entry, &self.path, &refusal)),
             }
         }
         let known: std::collections::HashSet<&str> =
@@ -459,9 +417,13 @@ impl Checkpoint {
                 mismatch: Box::new(mismatch),
             });
         }
+        if let Some((tensor, reason)) = objection {
+            return Err(ZooError::Unusable { path: self.path, tensor, reason });
+        }
         let result = model.apply(wanted, None, None, true);
         if let Some(error) = result.errors.first() {
-            return Err(unreadable(&self.path, error));
+            let refusal = refusal.lock().unwrap_or_else(PoisonError::into_inner).take();
+            return Err(refusal.unwrap_or_else(|| unreadable(&self.path, error)));
         }
         debug_assert!(result.missing.is_empty(), "{:?}", result.missing);
         Ok(model)
@@ -520,23 +482,53 @@ fn without_ones(shape: &[usize]) -> &[usize] {
     &shape[..kept]
 }
 
+/// The first error of reading, which burn would put into its own words.
+type Refusal = Arc<Mutex<Option<ZooError>>>;
+
 /// The tensor of a parameter in the module's layout, to be read when it is applied.
-fn stored(parameter: &Parameter, entry: Entry) -> StoredTensor {
+fn stored(parameter: &Parameter, entry: Entry, path: &Path, refusal: &Refusal) -> StoredTensor {
     let name = parameter.path.clone();
     let turned = parameter.turned;
     let mut shape = entry.shape.clone();
     if turned {
         shape.reverse();
     }
+    let (path, refusal) = (path.to_owned(), Arc::clone(refusal));
     bridge::deferred(parameter.own.clone(), DType::F32, Shape::from(shape.clone()), None, move || {
-        let values = entry
-            .read()
-            .map_err(|reason| burn_pack::Error::ValidationError(format!("`{name}`: {reason}")))?;
+        let values = entry.read().map_err(|reason| unreadable(&path, format!("`{name}`: {reason}")));
+        let usable = values.and_then(|values| match flaw(&name, &values) {
+            None => Ok(values),
+            Some(reason) => Err(ZooError::Unusable { path: path.clone(), tensor: name.clone(), reason }),
+        });
+        let values = usable.map_err(|error| {
+            let words = error.to_string();
+            refusal.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            burn_pack::Error::ValidationError(words)
+        })?;
         let values = match turned {
             true => transpose(&values, entry.shape[0], entry.shape[1]),
             false => values,
         };
         Ok(TensorData::new(values, shape.clone()))
+    })
+}
+
+/// Why a learned tensor's numbers are of no use, if they are not.
+fn flaw(name: &str, values: &[f32]) -> Option<Reason> {
+    let count = values.len();
+    let wild = values.iter().filter(|value| !value.is_finite()).count();
+    if wild > 0 {
+        return Some(format!(
+            "{wild} of its {count} values are NaN or infinite: the training that wrote it has diverged, or the file is damaged; give an \
+             earlier checkpoint"
+        ));
+    }
+    if !name.ends_with("running_var") {
+        return None;
+    }
+    let negative = values.iter().filter(|value| **value < 0.0).count();
+    (negative > 0).then(|| {
+        format!("{negative} of its {count} variances are below 0: the file is damaged, or its tensors have each other's names")
     })
 }
 
@@ -586,20 +578,21 @@ fn keras_archive(path: &Path, source: &Source) -> Result<Option<KerasArchive>, R
     let mut archive =
         zip::ZipArchive::new(std::io::BufReader::new(file)).map_err(|error| error.to_string())?;
     let limit = source.length().saturating_mul(MAX_EXPANSION);
-    let mut content = |name: &str| -> Result<Option<Vec<u8>>, Reason> {
+    let mut content = |name: &str, limit: u64| -> Result<Option<Vec<u8>>, Reason> {
         let Some(index) = archive.index_for_name(name) else { return Ok(None) };
         let entry = archive.by_index(index).map_err(|error| error.to_string())?;
         let mut bytes = Vec::new();
         entry.take(limit + 1).read_to_end(&mut bytes).map_err(|error| format!("its {name}: {error}"))?;
         match bytes.len() as u64 <= limit {
             true => Ok(Some(bytes)),
-            false => {
-                Err(format!("its {name} is {MAX_EXPANSION} times as long as the file, which no weights are"))
-            }
+            false => Err(format!(
+                "its {name} has more than {limit} bytes, which none in a file of this length has"
+            )),
         }
     };
-    let Some(weights) = content("model.weights.h5")? else { return Ok(None) };
-    let config = content("config.json")?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let Some(weights) = content("model.weights.h5", limit)? else { return Ok(None) };
+    let config = content("config.json", limit.min(MAX_CONFIG))?
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     Ok(Some(KerasArchive { weights, config }))
 }
 

@@ -16,15 +16,13 @@ use super::tfjs::beside;
 struct Model {
     #[prost(int64, tag = "1")]
     ir_version: i64,
-    #[prost(message, optional, tag = "7")]
-    graph: Option<Graph>,
+    /// Still encoded, and so are its tensors: an empty one has two bytes, and as a message two hundred.
+    #[prost(bytes = "bytes", optional, tag = "7")]
+    graph: Option<Bytes>,
 }
 
-#[derive(Clone, PartialEq, Message)]
-struct Graph {
-    #[prost(message, repeated, tag = "5")]
-    initializer: Vec<Tensor>,
-}
+/// The number of a graph's field for initialisers.
+const INITIALIZER: u64 = 5;
 
 #[derive(Clone, PartialEq, Message)]
 struct Tensor {
@@ -67,9 +65,15 @@ const EXTERNAL: i32 = 1;
 pub(super) fn read(source: &Source, path: &Path) -> Result<Table, Reason> {
     let bytes = Bytes::from(source.bytes(0, source.length() as usize)?);
     let model = Model::decode(bytes).map_err(|error| format!("it is no ONNX model: {error}"))?;
-    let graph = model.graph.filter(|_| model.ir_version > 0).ok_or("it is no ONNX model: it has no graph")?;
+    let mut graph =
+        model.graph.filter(|_| model.ir_version > 0).ok_or("it is no ONNX model: it has no graph")?;
     let mut table = Table::new();
-    for tensor in graph.initializer {
+    while !graph.is_empty() {
+        let (number, content) = field(&mut graph).ok_or("its graph is cut short, or no graph")?;
+        if number != INITIALIZER {
+            continue;
+        }
+        let tensor = Tensor::decode(content).map_err(|error| format!("an initialiser of it: {error}"))?;
         let name = tensor.name.clone();
         let entry = entry(tensor, path).map_err(|reason| format!("`{name}`: {reason}"))?;
         if table.insert(name.clone(), entry).is_some() {
@@ -80,6 +84,26 @@ pub(super) fn read(source: &Source, path: &Path) -> Result<Table, Reason> {
         return Err("it is an ONNX model without initialisers".to_owned());
     }
     Ok(table)
+}
+
+/// Takes the next field off an encoded message: its number, and its bytes, if it is one of bytes.
+fn field(message: &mut Bytes) -> Option<(u64, Bytes)> {
+    let key = varint(message)?;
+    let length = match key & 7 {
+        0 => varint(message).map(|_| 0)?,
+        1 => 8,
+        2 => usize::try_from(varint(message)?).ok()?,
+        5 => 4,
+        _ => return None,
+    };
+    (length <= message.len()).then(|| (key >> 3, message.split_to(length)))
+}
+
+/// Takes a number off an encoded message: groups of seven bits, the lowest first.
+fn varint(message: &mut Bytes) -> Option<u64> {
+    let length = message.iter().take(10).position(|byte| byte & 0x80 == 0)? + 1;
+    let groups = message.split_to(length);
+    Some(groups.iter().rev().fold(0, |number, byte| number << 7 | u64::from(byte & 0x7f)))
 }
 
 fn entry(tensor: Tensor, path: &Path) -> Result<Entry, Reason> {

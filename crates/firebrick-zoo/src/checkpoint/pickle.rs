@@ -83,8 +83,10 @@ const NUMBERS: &[&str] = &[
 pub(super) enum Objection {
     /// It asks for a name that is not harmless.
     Name(String),
-    /// It ends within an instruction, or has one that no protocol has.
+    /// It ends within an instruction, or has one that no protocol has; in words that follow its name.
     Malformed(String),
+    /// It has more instructions than were allowed, so many.
+    TooLong(usize),
 }
 
 fn is_harmless(name: &str) -> bool {
@@ -95,32 +97,33 @@ fn is_harmless(name: &str) -> bool {
         })
 }
 
-/// Reads the pickle at the start of `bytes` and returns how long it is.
+/// Reads the pickle at the start of `bytes`, of at most `most` instructions, and returns how long it is. A reader makes an object of each
+/// instruction, whose one byte may become two hundred.
 ///
 /// # Errors
 ///
-/// The first name that is not harmless, or an instruction that cannot be read.
-pub(super) fn scan(bytes: &[u8]) -> Result<usize, Objection> {
+/// The first name that is not harmless, an instruction that cannot be read, or one more than `most`.
+pub(super) fn scan(bytes: &[u8], most: usize) -> Result<usize, Objection> {
     let mut reader = Reader { bytes, place: 0 };
     // Names are pushed as two texts before `STACK_GLOBAL`. Pickle programs written by Python push them right before it,
     // but for notes to the memo; where anything else lies between, what is on the stack is not guessed.
-    let mut texts: [Option<String>; 2] = [None, None];
-    let mut memo: HashMap<u64, Option<String>> = HashMap::new();
-    loop {
+    let mut texts: [Option<&[u8]>; 2] = [None, None];
+    let mut memo: HashMap<u64, Option<&[u8]>> = HashMap::new();
+    for _ in 0..most {
         let code = reader.byte()?;
         let mut pushed = None;
         match code {
             b'.' => return Ok(reader.place),
             // A name in the instruction itself: GLOBAL and INST.
             b'c' | b'i' => {
-                let name = format!("{}.{}", reader.line()?, reader.line()?);
+                let name = dotted(reader.line()?, reader.line()?);
                 if !is_harmless(&name) {
                     return Err(Objection::Name(name));
                 }
             }
-            0x93 => match &texts {
+            0x93 => match texts {
                 [Some(module), Some(name)] => {
-                    let name = format!("{module}.{name}");
+                    let name = dotted(module, name);
                     if !is_harmless(&name) {
                         return Err(Objection::Name(name));
                     }
@@ -130,7 +133,7 @@ pub(super) fn scan(bytes: &[u8]) -> Result<usize, Objection> {
             // Names by number, from a registry that the program must fill itself.
             0x82..=0x84 => return Err(Objection::Name("an extension by its number".to_owned())),
             // Texts.
-            b'S' | b'V' => pushed = Some(reader.line()?.trim_matches(['\'', '"']).to_owned()),
+            b'S' | b'V' => pushed = Some(unquoted(reader.line()?)),
             b'U' | 0x8c => pushed = Some(reader.sized(1)?),
             b'X' | b'T' => pushed = Some(reader.sized(4)?),
             0x8d => pushed = Some(reader.sized(8)?),
@@ -138,15 +141,13 @@ pub(super) fn scan(bytes: &[u8]) -> Result<usize, Objection> {
             // leaves the stack alone.
             b'p' | b'q' | b'r' | 0x94 => {
                 let key = match code {
-                    b'p' => {
-                        reader.line()?.parse().map_err(|_| malformed("a memo's key that is no number"))?
-                    }
+                    b'p' => reader.key()?,
                     b'q' => reader.number(1)?,
                     b'r' => reader.number(4)?,
                     // MEMOIZE numbers its notes by how many there are.
                     _ => memo.len() as u64,
                 };
-                memo.insert(key, texts[1].clone());
+                memo.insert(key, texts[1]);
                 continue;
             }
             0x95 => {
@@ -155,16 +156,16 @@ pub(super) fn scan(bytes: &[u8]) -> Result<usize, Objection> {
             }
             b'g' | b'h' | b'j' => {
                 let key = match code {
-                    b'g' => {
-                        reader.line()?.parse().map_err(|_| malformed("a memo's key that is no number"))?
-                    }
+                    b'g' => reader.key()?,
                     b'h' => reader.number(1)?,
                     _ => reader.number(4)?,
                 };
-                pushed = memo.get(&key).cloned().flatten();
+                pushed = memo.get(&key).copied().flatten();
             }
             // Numbers and identities as lines of text.
-            b'I' | b'L' | b'F' | b'P' => drop(reader.line()?),
+            b'I' | b'L' | b'F' | b'P' => {
+                reader.line()?;
+            }
             0x80 | b'K' => reader.skip(1)?,
             b'M' => reader.skip(2)?,
             b'J' => reader.skip(4)?,
@@ -197,7 +198,9 @@ pub(super) fn scan(bytes: &[u8]) -> Result<usize, Objection> {
             | 0x8f..=0x92
             | 0x97
             | 0x98 => {}
-            other => return Err(malformed(&format!("the instruction {other:#04x}, which no protocol has"))),
+            other => {
+                return Err(malformed(&format!("has the instruction {other:#04x}, which no protocol has")));
+            }
         }
         let [_, before] = texts;
         texts = match pushed {
@@ -205,6 +208,23 @@ pub(super) fn scan(bytes: &[u8]) -> Result<usize, Objection> {
             None => [None, None],
         };
     }
+    Err(Objection::TooLong(most))
+}
+
+/// A name of two parts.
+fn dotted(module: &[u8], name: &[u8]) -> String {
+    format!("{}.{}", String::from_utf8_lossy(module), String::from_utf8_lossy(name))
+}
+
+/// A text without the quotation marks around it.
+fn unquoted(mut text: &[u8]) -> &[u8] {
+    while let [b'\'' | b'"', rest @ ..] = text {
+        text = rest;
+    }
+    while let [rest @ .., b'\'' | b'"'] = text {
+        text = rest;
+    }
+    text
 }
 
 fn malformed(what: &str) -> Objection {
@@ -221,7 +241,7 @@ impl<'a> Reader<'a> {
         let taken = usize::try_from(count)
             .ok()
             .and_then(|count| self.bytes.get(self.place..self.place.checked_add(count)?))
-            .ok_or_else(|| malformed("it ends in the middle of an instruction"))?;
+            .ok_or_else(|| malformed("ends in the middle of an instruction"))?;
         self.place += taken.len();
         Ok(taken)
     }
@@ -243,25 +263,40 @@ impl<'a> Reader<'a> {
         self.skip(count)
     }
 
-    fn sized(&mut self, size: u64) -> Result<String, Objection> {
+    fn sized(&mut self, size: u64) -> Result<&'a [u8], Objection> {
         let count = self.number(size)?;
-        Ok(String::from_utf8_lossy(self.take(count)?).into_owned())
+        self.take(count)
     }
 
-    fn line(&mut self) -> Result<String, Objection> {
+    fn line(&mut self) -> Result<&'a [u8], Objection> {
         let rest = &self.bytes[self.place..];
         let end = rest
             .iter()
             .position(|&byte| byte == b'\n')
-            .ok_or_else(|| malformed("it ends in the middle of an instruction"))?;
+            .ok_or_else(|| malformed("ends in the middle of an instruction"))?;
         self.place += end + 1;
-        Ok(String::from_utf8_lossy(&rest[..end]).trim_end_matches('\r').to_owned())
+        let mut line = &rest[..end];
+        while let [before @ .., b'\r'] = line {
+            line = before;
+        }
+        Ok(line)
+    }
+
+    /// A memo's key as a line of text.
+    fn key(&mut self) -> Result<u64, Objection> {
+        let line = std::str::from_utf8(self.line()?).ok();
+        line.and_then(|line| line.parse().ok())
+            .ok_or_else(|| malformed("notes something under a key that is no number"))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn scan(bytes: &[u8]) -> Result<usize, Objection> {
+        super::scan(bytes, 1000)
+    }
 
     /// `collections.OrderedDict`, then the name of protocol 4 in `texts`.
     fn stack_global(texts: &[u8]) -> Vec<u8> {
@@ -271,6 +306,13 @@ mod tests {
     #[test]
     fn the_length_of_a_pickle_is_known() {
         assert_eq!(scan(b"\x80\x02}(X\x01\x00\x00\x00aK\x01u.rest"), Ok(14));
+    }
+
+    #[test]
+    fn the_instructions_are_counted() {
+        let pickle = b"\x80\x02}q\x000NN.";
+        assert_eq!(super::scan(pickle, 7), Ok(pickle.len()));
+        assert_eq!(super::scan(pickle, 6), Err(Objection::TooLong(6)));
     }
 
     #[test]

@@ -7,12 +7,19 @@ use std::path::Path;
 use burn::store::pytorch_reader::{DType as Theirs, PytorchReader};
 use zip::ZipArchive;
 
+use super::MAX_EXPANSION;
 use super::pickle::{self, Objection};
 use super::source::Source;
 use super::table::{Dtype, Entry, Reason, Table, to_floats};
 
 /// No honest pickle of a state dict is longer, bytes: its numbers lie beside it.
 const MAX_PICKLE: u64 = 256 << 20;
+
+/// How many instructions the pickles of a file of this length may have. A tensor takes about 45, and with its place in the archive 300
+/// bytes beside its numbers; lists of numbers take 2 to 9 bytes an instruction.
+fn most_instructions(length: u64) -> usize {
+    ((1 << 16) + length / 4).min(1 << 23) as usize
+}
 
 /// Why a checkpoint is not taken.
 pub(super) enum Refusal {
@@ -32,30 +39,43 @@ impl From<Objection> for Refusal {
     fn from(objection: Objection) -> Self {
         match objection {
             Objection::Name(name) => Self::Hostile(name),
-            Objection::Malformed(what) => Self::Unreadable(format!("its pickle has {what}")),
+            Objection::Malformed(what) => Self::Unreadable(format!("its pickle {what}")),
+            Objection::TooLong(most) => Self::Unreadable(format!(
+                "its pickle has more than the {most} instructions that a file of this length needs; save a plain state dict"
+            )),
         }
     }
 }
 
 /// The tensors of a zip archive that `torch.save` wrote.
-pub(super) fn read_zip(path: &Path) -> Result<Table, Refusal> {
+pub(super) fn read_zip(path: &Path, source: &Source) -> Result<Table, Refusal> {
     let unreadable = |error: &dyn std::fmt::Display| Refusal::Unreadable(error.to_string());
     let file = File::open(path).map_err(|error| unreadable(&error))?;
     let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|error| unreadable(&error))?;
+    let limit = source.length().saturating_mul(MAX_EXPANSION).min(MAX_PICKLE);
+    let mut is_pytorch = false;
     for index in 0..archive.len() {
         // Every pickle, whichever of them a reader will take for the checkpoint's own.
         let entry = archive.by_index(index).map_err(|error| unreadable(&error))?;
         if entry.name().is_ok_and(|name| !name.ends_with(".pkl")) {
             continue;
         }
-        let mut bytes = Vec::new();
-        entry.take(MAX_PICKLE + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
-        if bytes.len() as u64 > MAX_PICKLE {
-            return Err(Refusal::Unreadable(format!("its pickle has more than {MAX_PICKLE} bytes")));
+        is_pytorch |= entry.name().is_ok_and(|name| name.ends_with("data.pkl"));
+        let mut bytes = Vec::with_capacity(entry.size().min(limit) as usize);
+        entry.take(limit + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
+        if bytes.len() as u64 > limit {
+            return Err(Refusal::Unreadable(format!(
+                "its pickle has more than {limit} bytes, which no checkpoint of its length has"
+            )));
         }
-        pickle::scan(&bytes)?;
+        pickle::scan(&bytes, most_instructions(source.length()))?;
     }
-    tensors(path)
+    match is_pytorch {
+        true => tensors(path),
+        false => Err(Refusal::Unreadable(
+            "it is a zip archive without a data.pkl, which PyTorch's have, and without a model.weights.h5, which Keras' have".to_owned(),
+        )),
+    }
 }
 
 /// The tensors of a stream of pickles (PyTorch before 1.6), or of a single one.
@@ -63,7 +83,8 @@ pub(super) fn read_pickles(path: &Path, source: &Source) -> Result<Table, Refusa
     // What follows the pickles of a stream are numbers, by far the most of it, so that its start is enough if they end there.
     let mut length = (1 << 20).min(source.length());
     loop {
-        match scan_stream(&source.bytes(0, length as usize)?, length == source.length()) {
+        let most = most_instructions(source.length());
+        match scan_stream(&source.bytes(0, length as usize)?, length == source.length(), most) {
             Err(Objection::Malformed(_)) if length < source.length().min(MAX_PICKLE) => {
                 length = (4 * length).min(source.length());
             }
@@ -76,18 +97,20 @@ pub(super) fn read_pickles(path: &Path, source: &Source) -> Result<Table, Refusa
     tensors(path)
 }
 
-/// Scans the pickles at the start of a file; `whole` if these are all of its bytes.
-fn scan_stream(bytes: &[u8], whole: bool) -> Result<(), Objection> {
+/// Scans the pickles at the start of a file, each of at most `most` instructions; `whole` if these are all of its bytes.
+fn scan_stream(bytes: &[u8], whole: bool, most: usize) -> Result<(), Objection> {
     // A magic number, a version, facts about the system, the checkpoint, and the keys of its storages. A file of one pickle ends
     // with the first; in a stream numbers follow the fifth, which are not scanned, for no reader takes them for a pickle.
     let mut rest = bytes;
     for _ in 0..5 {
-        let length = pickle::scan(rest)?;
+        let length = pickle::scan(rest, most)?;
         rest = &rest[length..];
         match (rest.is_empty(), whole) {
             (true, true) => break,
             // A pickle may end where the bytes do by chance, with more behind it.
-            (true, false) => return Err(Objection::Malformed("more pickles than were read".to_owned())),
+            (true, false) => {
+                return Err(Objection::Malformed("is followed by more of them than were read".to_owned()));
+            }
             (false, _) => {}
         }
     }

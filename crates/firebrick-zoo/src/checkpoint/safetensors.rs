@@ -1,8 +1,10 @@
 //! safetensors files: a JSON header of names, types, shapes and places, then the numbers.
 
+use std::fmt;
 use std::sync::Arc;
 
-use safetensors::tensor::Metadata;
+use safetensors::tensor::{Metadata, TensorInfo};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::source::Source;
 use super::table::{Dtype, Entry, Reason, Table, elements};
@@ -19,8 +21,11 @@ pub(super) fn read(source: Arc<Source>) -> Result<Table, Reason> {
     }
     let start = 8 + header;
     let header = source.bytes(8, header as usize).map_err(|reason| format!("its header: {reason}"))?;
-    let metadata: Metadata =
+    let Header(mut tensors) =
         serde_json::from_slice(&header).map_err(|error| format!("its header: {error}"))?;
+    let count = tensors.len();
+    tensors.sort_by_key(|(_, tensor)| tensor.data_offsets);
+    let metadata = Metadata::new(None, tensors).map_err(|error| format!("its header: {error}"))?;
     let end = start.saturating_add(metadata.data_len() as u64);
     if end != source.length() {
         return Err(format!("it has {} bytes, and its header describes {end}", source.length()));
@@ -42,7 +47,41 @@ pub(super) fn read(source: Arc<Source>) -> Result<Table, Reason> {
         let read = move || source.floats(start + begin as u64, count, dtype);
         table.insert(name, Entry::new(tensor.shape.clone(), dtype, read));
     }
-    Ok(table)
+    match table.len() == count {
+        true => Ok(table),
+        false => Err("its header has two tensors of one name".to_owned()),
+    }
+}
+
+/// Names and tensors of a header. The crate's own form of it keeps whatever stands there in memory before it looks at it, at forty times the
+/// length.
+struct Header(Vec<(String, TensorInfo)>);
+
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Entries)
+    }
+}
+
+struct Entries;
+
+impl<'de> Visitor<'de> for Entries {
+    type Value = Header;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a table of tensors")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
+        let mut tensors = Vec::new();
+        while let Some(name) = map.next_key::<String>()? {
+            match name.as_str() {
+                "__metadata__" => drop(map.next_value::<IgnoredAny>()?),
+                _ => tensors.push((name, map.next_value()?)),
+            }
+        }
+        Ok(Header(tensors))
+    }
 }
 
 fn dtype(dtype: safetensors::Dtype) -> Option<Dtype> {

@@ -45,6 +45,10 @@ impl Dtype {
             Self::I8 | Self::U8 | Self::Bool => 1,
         }
     }
+
+    fn is_integer(self) -> bool {
+        !matches!(self, Self::F64 | Self::F32 | Self::F16 | Self::Bf16 | Self::Bool)
+    }
 }
 
 impl fmt::Display for Dtype {
@@ -52,6 +56,8 @@ impl fmt::Display for Dtype {
         f.write_str(&format!("{self:?}").to_lowercase())
     }
 }
+
+const MASK: &str = "its type is bool, which no weight has";
 
 /// What went wrong with a file, in words that follow its name.
 pub(crate) type Reason = String;
@@ -67,6 +73,8 @@ pub(crate) struct Entry {
     pub dtype: Dtype,
     /// A Keras kernel that may be a depthwise one; its file does not say.
     pub perhaps_depthwise: bool,
+    /// Whether the file has the scale of its steps, which the numbers are multiplied by when they are read.
+    pub scaled: bool,
     read: Arc<Read>,
 }
 
@@ -80,13 +88,13 @@ impl Entry {
         dtype: Dtype,
         read: impl Fn() -> Result<Vec<f32>, Reason> + Send + Sync + 'static,
     ) -> Self {
-        Self { shape, dtype, perhaps_depthwise: false, read: Arc::new(read) }
+        Self { shape, dtype, perhaps_depthwise: false, scaled: false, read: Arc::new(read) }
     }
 
     /// The numbers in row-major order.
     pub fn read(&self) -> Result<Vec<f32>, Reason> {
         if self.dtype == Dtype::Bool {
-            return Err("its type is bool, which no weight has".to_owned());
+            return Err(MASK.to_owned());
         }
         let values = (self.read)()?;
         let expected = elements(&self.shape, usize::MAX)?;
@@ -98,12 +106,23 @@ impl Entry {
         }
     }
 
+    /// Why it cannot be learned weights, by its type alone.
+    pub fn objection(&self) -> Option<Reason> {
+        let dtype = self.dtype;
+        match dtype {
+            Dtype::Bool => Some(MASK.to_owned()),
+            _ if self.scaled || !dtype.is_integer() => None,
+            _ => Some(format!("its numbers are {dtype} without a scale; save it in f32, f16 or bf16")),
+        }
+    }
+
     /// The same numbers with axis `axes[i]` in place `i`.
     pub fn permuted(self, axes: &[usize]) -> Self {
         let shape = axes.iter().map(|&axis| self.shape[axis]).collect();
         let axes = axes.to_vec();
-        let dtype = self.dtype;
-        Self::new(shape, dtype, move || Ok(permute(&self.read()?, &self.shape, &axes)))
+        let Self { dtype, scaled, .. } = self;
+        let read = move || Ok(permute(&self.read()?, &self.shape, &axes));
+        Self { scaled, ..Self::new(shape, dtype, read) }
     }
 
     /// Part `index` of `parts` equal ones along the first axis, which they divide.
@@ -111,8 +130,9 @@ impl Entry {
         let mut shape = self.shape.clone();
         shape[0] /= parts;
         let length = shape.iter().product::<usize>();
-        let dtype = self.dtype;
-        Self::new(shape, dtype, move || Ok(self.read()?[index * length..][..length].to_vec()))
+        let Self { dtype, scaled, .. } = self;
+        let read = move || Ok(self.read()?[index * length..][..length].to_vec());
+        Self { scaled, ..Self::new(shape, dtype, read) }
     }
 
     /// The same numbers in another shape of as many.

@@ -9,8 +9,8 @@ use super::keras::{self, Layers};
 use super::source::Source;
 use super::table::{Dtype, Entry, Reason, Table, elements, to_floats};
 
-/// No honest `model.json` is longer than this, bytes.
-const MAX_JSON: u64 = 100_000_000;
+/// No honest `model.json` is longer than this, bytes; its values take thirty times their text.
+const MAX_JSON: u64 = 16 << 20;
 
 #[derive(Deserialize)]
 struct Model {
@@ -87,7 +87,9 @@ pub(super) fn read(source: &Source, path: &Path) -> Result<Table, Reason> {
                     _ => values,
                 })
             };
-            keras::put_named(&mut table, &layers, &weight.name, Entry::new(weight.shape, dtype, read))?;
+            let mut entry = Entry::new(weight.shape, dtype, read);
+            entry.scaled = weight.quantization.is_some();
+            keras::put_named(&mut table, &layers, &weight.name, entry)?;
         }
         if offset != shards.length {
             return Err(format!(
