@@ -26,14 +26,23 @@ pub struct Window {
 }
 
 impl Window {
+    /// How many windows there are along an axis of `input` pixels, PyTorch's rule; none if there is none. The one that hangs over the edge may
+    /// be the only one.
+    pub fn count(&self, axis: usize, input: usize) -> Option<usize> {
+        let (kernel, stride, padding) = (self.kernel[axis], self.stride[axis], self.padding[axis]);
+        let hanging = if self.ceil { stride.saturating_sub(1) } else { 0 };
+        let count = (input + 2 * padding + hanging).checked_sub(kernel)?.checked_div(stride)? + 1;
+        // A window that would start beyond the last pixel is none.
+        let is_beyond = self.ceil && (count - 1) * stride >= input + padding;
+        Some(count - usize::from(is_beyond)).filter(|count| *count > 0)
+    }
+
     /// The windows along an axis of `input` pixels; none if there is none.
     fn along(&self, axis: usize, input: usize) -> Option<Axis> {
         let (kernel, stride, padding) = (self.kernel[axis], self.stride[axis], self.padding[axis]);
-        let rest = (input + 2 * padding).checked_sub(kernel)? % stride.max(1);
-        // A window that would start beyond the last pixel is none.
-        let starts_inside = input + 2 * padding - rest - kernel + stride < input + padding;
-        let beyond = if self.ceil && rest > 0 && starts_inside { stride - rest } else { 0 };
-        Axis::sliding(input, kernel, stride, [padding, padding + beyond])
+        let covered = (self.count(axis, input)? - 1) * stride + kernel;
+        let behind = covered.saturating_sub(input + padding).max(padding);
+        Axis::sliding(input, kernel, stride, [padding, behind])
     }
 }
 
@@ -65,7 +74,7 @@ pub enum CountPadding {
 /// The gradient goes to the first of several equal ones.
 ///
 /// # Panics
-/// If `x` is empty, the kernel is larger than the padded image, or the padding more than half the kernel.
+/// If `x` is empty, there is no window, or the padding is more than half the kernel.
 pub fn max_pool(x: Tensor<4>, window: Window) -> Tensor<4> {
     pool(x, Pooling::Max(window))
 }

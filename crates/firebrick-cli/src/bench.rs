@@ -21,10 +21,11 @@ use anyhow::{Context, Result, ensure};
 use firebrick::burn::tensor::Device;
 use firebrick::kernels::{SimdLevel, multiply_add_peak};
 use firebrick::train::DeviceChoice;
-use firebrick::zoo::{ModelSpec, find};
+use firebrick::zoo::{CreateOptions, ModelSpec, find, find_sequence};
 use indicatif::ProgressBar;
 
 use crate::Ended;
+use crate::open::check_side;
 use crate::progress;
 use report::Report;
 
@@ -90,7 +91,17 @@ enum Subject {
 impl Subject {
     fn of(args: &Args) -> Result<Self> {
         if args.model != encoder::NAME {
-            return Ok(Self::Images(find(&args.model)?));
+            ensure!(
+                find_sequence(&args.model).is_err(),
+                "{} is a model of sequences, of which only {} is measured; give that, or a model of images",
+                args.model,
+                encoder::NAME
+            );
+            let spec = find(&args.model)?;
+            if args.mode != Mode::Pipeline && !args.sweep {
+                check_side("image-size", args.image_size, spec, &CreateOptions::default())?;
+            }
+            return Ok(Self::Images(spec));
         }
         let mode = args.mode;
         ensure!(

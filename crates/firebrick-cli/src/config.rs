@@ -72,7 +72,7 @@ settings! {
     val_split: f32 = 0.2, "SHARE";
     /// Model, see `firebrick models` [default: mobilenet_v2]
     model: String = "mobilenet_v2".to_owned(), "NAME";
-    /// Weights to start from [default: imagenet]
+    /// Weights to start from; of a file the head is passed over, whatever it is [default: imagenet]
     weights: Weights = Weights::Imagenet, "imagenet|none|FILE";
     /// What is not trained: all but the head, nothing, or everything up to a stage, e.g. layer3 of a ResNet (`firebrick summary` lists
     /// them); what is frozen uses its running statistics [default: backbone]
@@ -321,7 +321,11 @@ impl Config {
         if self.lbfgs()?.is_some() {
             return Ok(OptimizerConfig::sgd());
         }
-        Ok(self.optimizer.parse()?)
+        self.optimizer.parse().map_err(|error| match error {
+            // Which is none of batches, so that the library's list does not have it.
+            OptimError::UnknownName(_) => anyhow!("{error}, lbfgs"),
+            error => error.into(),
+        })
     }
 
     /// What moves the learning rate.

@@ -4,14 +4,15 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use firebrick::data::{Table, TableLimits};
 use firebrick::text::WhenTooLong;
 use firebrick::train::DeviceChoice;
-use firebrick::zoo::{EmbedOptions, Embeddings, SentenceEncoder, find_sentence_model};
+use firebrick::zoo::{EmbedOptions, Embeddings, SentenceEncoder, ZooError, find_sentence_model};
 use serde::Serialize;
 
 use crate::Ended;
+use crate::eval::{check_place, write_whole};
 use crate::progress;
 
 /// No file of sentences is longer, bytes.
@@ -114,7 +115,15 @@ pub(crate) fn run(args: &Args) -> Result<Ended> {
     let bar = progress::bar(sentences.len() as u64, "[{bar:28}] {pos}/{len} sentences  {eta} left");
     let embeddings = encoder.embed(&sentences, &options, &mut |done, _| bar.set_position(done));
     progress::finish(&bar);
-    let embeddings = embeddings?;
+    let embeddings = embeddings.map_err(|error| match error {
+        ZooError::UnknownToken { sequence, id, vocabulary, .. } => anyhow!(
+            "{}: this tokenizer gives sentence {} the id {id}, and the model knows those below {vocabulary}; give the tokenizer that was \
+             published with the weights",
+            encoder.tokenizer().origin().display(),
+            sequence + 1
+        ),
+        error => error.into(),
+    })?;
     warn(&embeddings, &sentences, args.max_tokens.map_or(spec.max_tokens, |most| most as usize));
 
     match (&args.output, format) {
@@ -133,20 +142,14 @@ pub(crate) fn run(args: &Args) -> Result<Ended> {
     Ok(Ended::Done)
 }
 
-/// The format that the name of the output means; refuses a folder that is not there.
+/// The format that the name of the output means; refuses a place that nothing can be written to.
 fn check_output(path: &Path) -> Result<Format> {
     let format = match path.extension().and_then(|end| end.to_str()) {
         Some("npy") => Format::Npy,
         Some("json") => Format::Json,
         _ => bail!("{}: --output must end in .npy or .json", path.display()),
     };
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    ensure!(
-        folder.is_dir(),
-        "{}: the folder {} does not exist; make it first, or choose another --output",
-        path.display(),
-        folder.display()
-    );
+    check_place(path, "--output")?;
     Ok(format)
 }
 
@@ -191,10 +194,7 @@ fn lines(path: &Path) -> Result<Vec<String>> {
     let text = String::from_utf8(bytes).map_err(|error| {
         let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
-        anyhow::anyhow!(
-            "{}, line {line}: is not UTF-8 text; convert the file, e.g. with iconv",
-            path.display()
-        )
+        anyhow!("{}, line {line}: is not UTF-8 text; convert the file, e.g. with iconv", path.display())
     })?;
     let lines: Vec<String> =
         text.strip_prefix('\u{feff}').unwrap_or(&text).lines().map(str::to_owned).collect();
@@ -251,23 +251,6 @@ fn npy(embeddings: &Embeddings) -> Vec<u8> {
     file.extend(header.bytes());
     file.extend(embeddings.values.iter().flat_map(|value| value.to_le_bytes()));
     file
-}
-
-/// Writes a file whole or not at all.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let write = || -> std::io::Result<()> {
-        let mut builder = tempfile::Builder::new();
-        // Temporary files are private; this one becomes an ordinary file.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let mut file = builder.tempfile_in(folder)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        Ok(())
-    };
-    write().with_context(|| format!("{}: cannot write", path.display()))
 }
 
 #[cfg(test)]

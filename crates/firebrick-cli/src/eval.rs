@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use firebrick::augment::{Augmentation, Pipeline, Transform};
 use firebrick::data::open_evaluation;
 use firebrick::train::metrics::{ClassificationReport, Regression};
@@ -50,6 +50,16 @@ struct Report {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Ended> {
+    // Whatever can be wrong is found before anything is computed.
+    if let Some(path) = &args.report {
+        check_place(path, "--report")?;
+    }
+    let flip =
+        || Augmentation::Pipeline(Pipeline { steps: vec![Transform::RandomHorizontalFlip { p: 1.0 }] });
+    let augmentation = match &args.augment {
+        Some(augment) => augment.augmentation()?.unwrap_or_else(flip),
+        None => flip(),
+    };
     let device = args.reading.open_device()?;
     if TablePackage::is_at(&args.model) {
         let DataSource::Folder(path) = &args.data else {
@@ -68,17 +78,9 @@ pub(crate) fn run(args: &Args) -> Result<Ended> {
         anyhow::Ok(score(&model.head, &mut Extracted::new(images, |images| backbone.pooled(images)))?)
     };
     let mut views = vec![scored(ImageTransform::Evaluate(preprocess))?];
-    if args.views > 0 {
-        let flip =
-            || Augmentation::Pipeline(Pipeline { steps: vec![Transform::RandomHorizontalFlip { p: 1.0 }] });
-        let augmentation = match &args.augment {
-            Some(augment) => augment.augmentation()?.unwrap_or_else(flip),
-            None => flip(),
-        };
-        for seed in 0..u64::from(args.views) {
-            let augmentation = augmentation.clone();
-            views.push(scored(ImageTransform::Augment { preprocess, augmentation, seed })?);
-        }
+    for seed in 0..u64::from(args.views) {
+        let augmentation = augmentation.clone();
+        views.push(scored(ImageTransform::Augment { preprocess, augmentation, seed })?);
     }
     let scores = Scores::mean(&views)?;
     show(args, &scores, &classes, "images")
@@ -87,32 +89,32 @@ pub(crate) fn run(args: &Args) -> Result<Ended> {
 /// Prints the figures of a classifier, and writes them where the arguments say.
 fn show(args: &Args, scores: &Scores, classes: &[String], samples: &str) -> Result<Ended> {
     let report = Report { loss: scores.cross_entropy()?, figures: scores.report(classes)? };
-    if let Some(path) = &args.report {
-        write_report(path, &report)?;
-    }
     let mut out = std::io::stdout().lock();
     match args.json {
         true => writeln!(out, "{}", serde_json::to_string(&report)?)?,
         false => print(&mut out, &report, samples)?,
+    }
+    if let Some(path) = &args.report {
+        write_report(path, &report)?;
     }
     Ok(Ended::Done)
 }
 
 /// Prints the figures of a network that tells numbers, and writes them where the arguments say.
 fn show_numbers(args: &Args, figures: &Regression) -> Result<Ended> {
-    if let Some(path) = &args.report {
-        write_whole(path, format!("{}\n", serde_json::to_string_pretty(figures)?).as_bytes())?;
-    }
     let mut out = std::io::stdout().lock();
     if args.json {
         writeln!(out, "{}", serde_json::to_string(figures)?)?;
-        return Ok(Ended::Done);
+    } else {
+        write!(out, "MSE {:.6}  RMSE {:.6}  MAE {:.6}", figures.mse, figures.rmse, figures.mae)?;
+        if let Some(r2) = figures.r2 {
+            write!(out, "  R2 {r2:.6}")?;
+        }
+        writeln!(out, "  rows {}", figures.samples)?;
     }
-    write!(out, "MSE {:.6}  RMSE {:.6}  MAE {:.6}", figures.mse, figures.rmse, figures.mae)?;
-    if let Some(r2) = figures.r2 {
-        write!(out, "  R2 {r2:.6}")?;
+    if let Some(path) = &args.report {
+        write_whole(path, format!("{}\n", serde_json::to_string_pretty(figures)?).as_bytes())?;
     }
-    writeln!(out, "  rows {}", figures.samples)?;
     Ok(Ended::Done)
 }
 
@@ -194,9 +196,27 @@ fn class_table(report: &serde_json::Value) -> String {
     [COLUMNS.join(",")].into_iter().chain(lines).map(|line| line + "\n").collect()
 }
 
+/// Refuses a place that no file can be written to.
+pub(crate) fn check_place(path: &Path, flag: &str) -> Result<()> {
+    let folder = folder_of(path);
+    ensure!(
+        folder.is_dir(),
+        "{}: the folder {} does not exist; make it first, or choose another {flag}",
+        path.display(),
+        folder.display()
+    );
+    ensure!(!path.is_dir(), "{}: is a folder; choose a file's name as {flag}", path.display());
+    tempfile::tempfile_in(folder).with_context(|| format!("{}: cannot write", path.display()))?;
+    Ok(())
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Writes a file that is whole or not there.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     let mut builder = tempfile::Builder::new();
     // Temporary files are private; this one becomes an ordinary file.
     #[cfg(unix)]

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use firebrick::burn::tensor::Device;
 use firebrick::nn::seed_of;
 use firebrick::text::{EncodeOptions, TextStream, Tokenizer, WhenTooLong};
@@ -83,7 +83,7 @@ pub(crate) fn run(args: &Args) -> Result<Ended> {
     let (model, tokenizer) = open(&args.model, args.tokenizer.as_deref(), &device)?;
     let end = tokenizer.id(END);
     let most = args.max_tokens as usize;
-    let mut window = prompt(args, &tokenizer, end, model.config().context)?;
+    let mut window = prompt(args, &tokenizer, end, &model.config())?;
 
     let mut out = std::io::stdout().lock();
     let mut text = String::new();
@@ -188,7 +188,8 @@ fn check(tokenizer: &Tokenizer, config: &GptConfig) -> Result<(), ZooError> {
 }
 
 /// The ids of the prompt, of which the context has room for one more at least.
-fn prompt(args: &Args, tokenizer: &Tokenizer, end: Option<u32>, context: usize) -> Result<Vec<u32>> {
+fn prompt(args: &Args, tokenizer: &Tokenizer, end: Option<u32>, config: &GptConfig) -> Result<Vec<u32>> {
+    let GptConfig { context, vocabulary, .. } = *config;
     let mut ids = tokenizer.encode(&args.prompt, &EncodeOptions::default())?.ids;
     if ids.is_empty() {
         // A text begins where the one before ended.
@@ -198,6 +199,13 @@ fn prompt(args: &Args, tokenizer: &Tokenizer, end: Option<u32>, context: usize) 
         !ids.is_empty(),
         "the prompt is empty, and this model's tokenizer has no {END} to begin with; give --prompt TEXT"
     );
+    if let Some(id) = ids.iter().find(|&&id| id as usize >= vocabulary) {
+        bail!(
+            "{}: this tokenizer gives the prompt the id {id}, and the model knows those below {vocabulary}; give the tokenizer that was published \
+             with the weights",
+            tokenizer.origin().display()
+        );
+    }
     // Half of the context at least is the prompt's, and what is not needed for new tokens.
     let room = context.saturating_sub(args.max_tokens as usize).max(context / 2).max(1);
     if ids.len() > context {

@@ -7,6 +7,11 @@ use firebrick::zoo::{models, sequence_models};
 
 use crate::Ended;
 
+/// Of weights.
+pub(crate) fn gibibytes(bytes: u64) -> String {
+    format!("{:.2} GiB", bytes as f64 / f64::from(1 << 30))
+}
+
 pub(crate) fn run() -> Result<Ended> {
     let mut out = std::io::stdout().lock();
     let names = models().map(|spec| spec.name).chain(sequence_models().iter().map(|spec| spec.name));
@@ -37,7 +42,6 @@ pub(crate) fn run() -> Result<Ended> {
         "of sequences", "parameters", "tokens", "f32", "f16"
     )?;
     for spec in sequence_models() {
-        let gibibytes = |bytes: u64| format!("{:.2} GiB", bytes as f64 / f64::from(1 << 30));
         writeln!(
             out,
             "{:<longest$} {:>15}  {:>7}  {:>10}  {:>10}  {}",

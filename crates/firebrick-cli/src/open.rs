@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow, bail};
 use firebrick::augment::Preprocess;
 use firebrick::burn::tensor::Device;
 use firebrick::zoo::{
-    Checkpoint, Classifier, CreateOptions, ModelSpec, Package, create, find, imagenet_classes,
+    Checkpoint, Classifier, CreateOptions, ModelSpec, Package, create, find, find_sequence, imagenet_classes,
     load_pretrained_with,
 };
 
@@ -31,6 +31,7 @@ pub(crate) fn open(name: &str, weights: Option<&Weights>, device: &Device) -> Re
         || path.extension().is_some_and(|e| e == "safetensors")
         || path.is_file();
     if is_file && find(name).is_err() {
+        refuse_weights(path, weights)?;
         let Package { manifest, model } = Package::open(path, device)?;
         return Ok(OpenModel {
             name: manifest.architecture,
@@ -40,7 +41,7 @@ pub(crate) fn open(name: &str, weights: Option<&Weights>, device: &Device) -> Re
             frozen_backbone: manifest.provenance.frozen_backbone,
         });
     }
-    let spec = find(name)?;
+    let spec = image_model(name)?;
     let model = start(spec, weights.unwrap_or(&Weights::Imagenet), &CreateOptions::default(), device)?;
     Ok(OpenModel {
         name: spec.name.to_owned(),
@@ -49,6 +50,41 @@ pub(crate) fn open(name: &str, weights: Option<&Weights>, device: &Device) -> Re
         preprocess: published_preprocess(spec),
         frozen_backbone: false,
     })
+}
+
+/// Refuses weights beside the file of a model, which has its own.
+pub(crate) fn refuse_weights(model: &Path, weights: Option<&Weights>) -> Result<()> {
+    if let Some(weights) = weights {
+        bail!(
+            "--weights is {weights}, but {} brings its own weights; leave out --weights, or give --model the name of a model",
+            model.display()
+        );
+    }
+    Ok(())
+}
+
+/// The model of images of this name.
+pub(crate) fn image_model(name: &str) -> Result<&'static ModelSpec> {
+    find(name).map_err(|error| match find_sequence(name) {
+        Ok(_) => anyhow!(
+            "{name} is a model of sequences, and here one of images is wanted; `firebrick models` lists both, `firebrick summary --model {name}` \
+             tells what it costs"
+        ),
+        Err(_) => error.into(),
+    })
+}
+
+/// Refuses images of a side that the network cannot take, and says the smallest that it can.
+pub(crate) fn check_side(setting: &str, side: u32, spec: &ModelSpec, options: &CreateOptions) -> Result<()> {
+    let options = options.build(spec);
+    let Err(error) = spec.graph(&options).shapes([side as usize; 2]) else { return Ok(()) };
+    match spec.smallest_side(&options).filter(|least| *least > side as usize) {
+        Some(least) => bail!(
+            "{setting} is {side}, which is too small for {}: {error}. It takes images of {least} pixels or more",
+            spec.name
+        ),
+        None => bail!("{setting} is {side}: {error}"),
+    }
 }
 
 /// The preprocessing of the published weights; the model's own where there are none.
@@ -73,7 +109,7 @@ pub(crate) fn start(
     options: &CreateOptions,
     device: &Device,
 ) -> Result<Classifier> {
-    let options = CreateOptions { classes: 1000, hidden: Vec::new(), dropout: 0.0, ..options.clone() };
+    let options = with_published_head(options);
     Ok(match weights {
         Weights::None => create(spec, &options, device),
         Weights::File(path) => {
@@ -91,4 +127,25 @@ pub(crate) fn start(
             model
         }
     })
+}
+
+/// The same with a new head of the options' classes and layers. That of a file is passed over, whatever it is, and need not be there.
+pub(crate) fn start_anew(
+    spec: &ModelSpec,
+    weights: &Weights,
+    options: &CreateOptions,
+    device: &Device,
+) -> Result<Classifier> {
+    let model = match weights {
+        Weights::File(path) => {
+            let model = create(spec, &with_published_head(options), device);
+            Checkpoint::read(path)?.load_backbone_into(model, spec.name)?
+        }
+        weights => start(spec, weights, options, device)?,
+    };
+    Ok(model.reset_head(options, device))
+}
+
+fn with_published_head(options: &CreateOptions) -> CreateOptions {
+    CreateOptions { classes: 1000, hidden: Vec::new(), dropout: 0.0, ..options.clone() }
 }

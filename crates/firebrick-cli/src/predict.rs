@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::Ended;
 use crate::choices::Weights;
-use crate::open::{OpenModel, open};
+use crate::open::{OpenModel, open, refuse_weights};
 use crate::reading::ReadingArgs;
 use crate::table::{self, Told};
 
@@ -60,6 +60,7 @@ pub(crate) fn run(args: &Args) -> Result<Ended> {
     ensure!(args.top > 0, "--top is 0, it must be at least 1");
     let device = args.reading.open_device()?;
     if TablePackage::is_at(Path::new(&args.model)) {
+        refuse_weights(Path::new(&args.model), args.weights.as_ref())?;
         return rows(
             args,
             table::tell(&args.images, Path::new(&args.model), args.reading.batch_size(), &device)?,
@@ -83,11 +84,10 @@ pub(crate) fn run(args: &Args) -> Result<Ended> {
         let logits: Vec<f32> =
             head.forward(backbone.pooled(batch.inputs)).into_data().convert::<f32>().try_to_vec()?;
         for (position, row) in batch.labels.iter().zip(logits.chunks(classes.len())) {
-            results.push(ImagePrediction {
-                path: paths[*position].display().to_string(),
-                predictions: best(row, args.top, &classes),
-                logits: args.logits.then(|| row.to_vec()),
-            });
+            let path = paths[*position].display().to_string();
+            let predictions = best(row, args.top, &classes);
+            check_finite(args, &path, predictions[0].probability.into())?;
+            results.push(ImagePrediction { path, predictions, logits: args.logits.then(|| row.to_vec()) });
         }
     }
 
@@ -140,6 +140,13 @@ fn rows(args: &Args, told: Told) -> Result<Ended> {
             })
             .collect(),
     };
+    for (index, told) in told.iter().enumerate() {
+        let first = match told {
+            RowTold::Classes { predictions, .. } => predictions[0].probability.into(),
+            RowTold::Number { prediction } => *prediction,
+        };
+        check_finite(args, &format!("row {}", index + 1), first)?;
+    }
     let mut out = std::io::stdout().lock();
     if args.json {
         let rows: Vec<RowPrediction> = told
@@ -165,6 +172,19 @@ fn rows(args: &Args, told: Told) -> Result<Ended> {
         }
     }
     Ok(Ended::Done)
+}
+
+/// Refuses to tell what is no number; where one probability is none, all are.
+fn check_finite(args: &Args, sample: &str, value: f64) -> Result<()> {
+    let weights = match &args.weights {
+        Some(Weights::File(path)) => path.display().to_string(),
+        _ => args.model.clone(),
+    };
+    ensure!(
+        value.is_finite(),
+        "{sample}: {weights} tells {value} of it, which is no number; its weights or the values of the input are out of all bounds: give others"
+    );
+    Ok(())
 }
 
 /// A cell of CSV (RFC 4180).

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use firebrick::augment::{Augmentation, Geometry, Interpolation, Preprocess};
 use firebrick::burn::tensor::Device;
 use firebrick::data::{DecodeLimits, FolderOptions, ImageFolder, Sample};
@@ -17,7 +17,7 @@ use firebrick::train::{
     featurewise_statistics, find_rate, fit, write_curves,
 };
 use firebrick::zoo::graph::Graph;
-use firebrick::zoo::{Classifier, CreateOptions, Manifest, ModelSpec, Package, Provenance, find};
+use firebrick::zoo::{Classifier, CreateOptions, Manifest, ModelSpec, Package, Provenance, check_widths};
 
 use crate::Ended;
 use crate::choices::{DataSource, Freeze, Weights};
@@ -25,7 +25,7 @@ use crate::config::{Config, Settings};
 use crate::folds;
 use crate::interrupt;
 use crate::lr_find;
-use crate::open::start;
+use crate::open::{check_side, image_model, start_anew};
 use crate::progress::{self, EpochProgress};
 use crate::run_folder::RunFolder;
 use crate::table;
@@ -69,7 +69,7 @@ pub(crate) fn train_or_find(config: Config, finder: Option<RateFinder>) -> Resul
     if config.data.is_table() {
         return table::train(config, finder, started);
     }
-    let spec = find(&config.model)?;
+    let spec = image_model(&config.model)?;
     check_network(&config, spec)?;
     let augmentation = config.augment.augmentation()?;
     let device = config.device.open()?;
@@ -79,10 +79,9 @@ pub(crate) fn train_or_find(config: Config, finder: Option<RateFinder>) -> Resul
         folder_of(&config.data)?,
         &FolderOptions { validation_split: config.val_split, seed: config.seed },
     )?;
-    let model = || -> Result<Classifier> {
-        let options = CreateOptions { classes: data.classes.len(), ..create_options(&config) };
-        Ok(start(spec, &config.weights, &options, &device)?.reset_head(&options, &device))
-    };
+    let options = CreateOptions { classes: data.classes.len(), ..create_options(&config) };
+    check_head(&options, spec)?;
+    let model = || start_anew(spec, &config.weights, &options, &device);
     // A search for a rate has nothing to save: Ctrl-C just ends it.
     let stop = if finder.is_some() { Arc::default() } else { interrupt::flag()? };
     if config.folds > 0 {
@@ -168,10 +167,9 @@ fn check_network(config: &Config, spec: &ModelSpec) -> Result<()> {
     );
     let options = create_options(config);
     let graph = spec.graph(&options.build(spec));
-    let [height, width] = options.image_size.unwrap_or(spec.input_size).map(|side| side as usize);
-    graph
-        .shapes([height, width])
-        .with_context(|| format!("input_size is {height}, which is too small for {}", spec.name))?;
+    if let Some(side) = config.input_size.0 {
+        check_side("input_size", side, spec, &options)?;
+    }
     if let Freeze::Until(stage) = &config.freeze {
         let stages: Vec<&str> = graph.stages().iter().map(|stage| stage.name.as_str()).collect();
         ensure!(
@@ -182,6 +180,14 @@ fn check_network(config: &Config, spec: &ModelSpec) -> Result<()> {
         );
     }
     config.stage_rates.check(spec.name, &graph, &config.freeze)
+}
+
+/// Checks the head's layers before anything is computed for them.
+fn check_head(options: &CreateOptions, spec: &ModelSpec) -> Result<()> {
+    let mut widths = vec![spec.graph(&options.build(spec)).features()];
+    widths.extend(&options.hidden);
+    widths.push(options.classes);
+    check_widths(&widths).map_err(|reason| anyhow!("hidden is {:?}: {reason}", options.hidden))
 }
 
 /// The loss, if one was chosen, that goes with the training labels.

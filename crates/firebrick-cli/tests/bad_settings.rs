@@ -49,10 +49,15 @@ fn a_value_outside_its_range_is_told_the_range() {
         ("--val-split 0", &["val-split is 0", "0.1"]),
         ("--input-size 100000", &["input-size is 100000", "4096"]),
         ("--hidden 0", &["hidden", "0", "1 to"]),
+        (
+            "--hidden 1048576,1048576",
+            &["hidden is [1048576, 1048576]", "2 hidden layers", "weights are not possible"],
+        ),
         ("--hidden 12x", &["12x", "256,64", "none"]),
         ("--seed 18446744073709551615", &["seed is 18446744073709551615", "at most"]),
         ("--workers 1000", &["workers is 1000", "256"]),
-        ("--optimizer adan", &["`adan`", "adam", "sgd"]),
+        ("--optimizer adan", &["`adan`", "adam", "sgd", "lbfgs"]),
+        ("--model gpt2", &["gpt2 is a model of sequences", "firebrick summary --model gpt2"]),
         ("--optimizer adamw:decay=1", &["`adamw:decay=1`", "`decay`", "`weight_decay`"]),
         ("--optimizer lbfgs --freeze none", &["freeze is none", "lbfgs"]),
         ("--activation gelu", &["activation is of tables"]),
@@ -113,6 +118,25 @@ fn a_value_outside_its_range_is_told_the_range() {
         train(&sandbox, &format!("--data data --epochs 1 {flag}").replace("--epochs 1 --epochs", "--epochs"))
             .refused(words);
     }
+}
+
+#[test]
+fn images_that_are_too_small_are_told_the_smallest() {
+    let sandbox = Sandbox::with_data();
+    for (model, least) in [("squeezenet1_1", 17), ("vit_tiny_patch16_224", 16)] {
+        let small = format!("--data data --model {model} --input-size");
+        train(&sandbox, &format!("{small} {}", least - 1)).refused(&[
+            &format!("input_size is {}, which is too small for {model}", least - 1),
+            &format!("takes images of {least} pixels or more"),
+        ]);
+        sandbox.train(&format!("{small} {least} --epochs 1 --out {model}")).succeeded();
+    }
+    let refused = sandbox.run("bench --model squeezenet1_0 --image-size 20");
+    refused.refused(&[
+        "a max pooling cannot work on 512x1x1",
+        "its window is 3x3 pixels",
+        "takes images of 21 pixels",
+    ]);
 }
 
 #[test]
@@ -192,4 +216,11 @@ fn predict_and_eval_check_their_flags() {
     sandbox.run("predict --model mobilenet_v2_0.35 --weights none --logits data").refused(&["--json"]);
     sandbox.run("eval --model model.safetensors --data data --batch-size 0").refused(&["--batch-size", "0"]);
     sandbox.run("eval --model model.safetensors").refused(&["--data"]);
+    // Whatever can be wrong is found before the model is read.
+    let eval = "eval --model nowhere.safetensors --data data";
+    sandbox
+        .run(&format!("{eval} --report no/x.csv"))
+        .refused(&["no/x.csv: the folder no does not exist", "--report"]);
+    sandbox.run(&format!("{eval} --report data")).refused(&["data: is a folder"]);
+    sandbox.run(&format!("{eval} --views 2 --augment typo")).refused(&["`typo`", "randaugment"]);
 }

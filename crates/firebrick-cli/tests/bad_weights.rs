@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use process::weights::{Tensors, system_call, system_call_of_protocol_4, text, zip};
 use process::{Finished, Sandbox};
+use safetensors::SafeTensors;
 
 /// The tensors that fit.
 static RIGHT: LazyLock<Tensors> = LazyLock::new(Tensors::of_the_zoo);
@@ -59,6 +60,62 @@ fn missing_extra_and_misshapen_tensors_are_listed() {
     // With its elements in another order.
     sandbox.write(file, RIGHT.with(name, &[3, 16, 3, 3]).safetensors());
     train_from(&sandbox, file).refused(&[file, "1 of another shape", name]);
+}
+
+#[test]
+fn a_backbone_is_trained_on_whatever_the_head_of_its_file_is() {
+    let sandbox = Sandbox::with_data();
+    let headless = RIGHT.without("classifier.1.weight").without("classifier.1.bias");
+    let ten = headless.with("classifier.1.weight", &[10, 1280]).with("classifier.1.bias", &[10]);
+    sandbox.train("--data data --epochs 1 --hidden 8 --out first").succeeded();
+    sandbox.write("ten.safetensors", ten.safetensors());
+    sandbox.write("headless.pth", headless.pth(b"", b""));
+    for (run, file) in ["first/model.safetensors", "ten.safetensors", "headless.pth"].into_iter().enumerate()
+    {
+        sandbox.train(&format!("--data data --epochs 1 --weights {file} --out run{run}")).succeeded();
+    }
+    // The backbone is the file's, the head is not.
+    let (first, again) = (sandbox.read("first/model.safetensors"), sandbox.read("run0/model.safetensors"));
+    let read = |package| SafeTensors::deserialize(package).expect("a safetensors file");
+    let (first, again) = (read(&first), read(&again));
+    let data = |package: &SafeTensors, name: &str| package.tensor(name).expect(name).data().to_vec();
+    assert_eq!(data(&first, "features.0.0.weight"), data(&again, "features.0.0.weight"));
+    assert_eq!(again.tensor("classifier.1.weight").expect("a head").shape(), [128, 1280]);
+    // All else must match.
+    sandbox.write("ten.safetensors", ten.without("features.0.0.weight").safetensors());
+    train_from(&sandbox, "ten.safetensors").refused(&["1 missing", "features.0.0.weight"]);
+    sandbox.write("ten.safetensors", ten.with("neck.weight", &[3]).safetensors());
+    train_from(&sandbox, "ten.safetensors").refused(&["1 that the model does not have", "neck.weight"]);
+    // Where the head is asked, it is the file's.
+    let predict = "predict --model mobilenet_v2_0.35 --device ndarray data --weights headless.pth";
+    sandbox.run(predict).refused(&["2 missing", "classifier.1.weight", "firebrick train"]);
+}
+
+#[test]
+fn weights_beside_a_model_that_brings_its_own_are_refused() {
+    let sandbox = Sandbox::with_data();
+    sandbox.train("--data data --epochs 1 --out run").succeeded();
+    sandbox
+        .run("predict --model run/model.safetensors --weights nowhere.pth --device ndarray data")
+        .refused(&["--weights is nowhere.pth", "run/model.safetensors brings its own"]);
+}
+
+/// Each number is right alone; a sum of their products is none.
+#[test]
+fn probabilities_that_are_no_numbers_are_not_told() {
+    let sandbox = Sandbox::with_data();
+    let mut file = RIGHT.safetensors();
+    let header = 8 + u64::from_le_bytes(file[..8].try_into().expect("eight bytes")) as usize;
+    file[header..].chunks_exact_mut(4).for_each(|value| value.copy_from_slice(&3e38f32.to_le_bytes()));
+    sandbox.write("huge.safetensors", file);
+    let predict = "predict --model mobilenet_v2_0.35 --device ndarray --weights huge.safetensors";
+    for format in ["", "--json"] {
+        sandbox.run(&format!("{predict} {format} data/train/red/0.png")).refused(&[
+            "data/train/red/0.png",
+            "huge.safetensors",
+            "no number",
+        ]);
+    }
 }
 
 #[test]

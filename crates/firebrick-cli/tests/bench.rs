@@ -122,6 +122,7 @@ fn what_cannot_be_measured_is_refused() {
     let sandbox = Sandbox::new();
     for (arguments, words) in [
         ("--model mobilenetv2", &["`mobilenetv2`", "did you mean `mobilenet_v2`?"][..]),
+        ("--model gpt2", &["gpt2 is a model of sequences", "bert_encoder"]),
         ("--mode learn", &["'learn'", "--mode", "infer, train, frozen, pipeline"]),
         ("--batch-size 0", &["--batch-size", "0", "1..=65536"]),
         ("--image-size 5000", &["--image-size", "5000", "1..=4096"]),

@@ -369,6 +369,20 @@ fn summary_of_a_name_counts_the_published_model() {
 }
 
 #[test]
+fn summary_of_a_sequence_model_counts_its_parameters_and_memory() {
+    let sandbox = Sandbox::new();
+    let summary = sandbox.run("summary --model gpt3_175b").succeeded().stdout;
+    assert_eq!(labelled(&summary, "parameters"), 174_604_259_328);
+    for line in ["96 x Linear 12288 -> 36864", "blocks.0-95.attention ", "650.45 GiB", "325.23 GiB"] {
+        assert!(summary.contains(line), "no {line} in:\n{summary}");
+    }
+    for (model, parameters) in [("bert_base", 109_482_240), ("transformer_base", 63_082_496)] {
+        let summary = sandbox.run(&format!("summary --model {model}")).succeeded().stdout;
+        assert_eq!(labelled(&summary, "parameters"), parameters);
+    }
+}
+
+#[test]
 fn summary_of_a_package_counts_the_head_as_trainable_alone() {
     let sandbox = Sandbox::with_data();
     sandbox.train("--data data --epochs 1 --hidden 16 --out runs/a").succeeded();

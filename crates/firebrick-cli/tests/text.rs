@@ -133,6 +133,7 @@ fn what_cannot_be_embedded_is_told_why() {
     sandbox.write("tokenizer.json", Tokenizer::bytes().to_json().expect("described"));
     sandbox.write("bad.json", "{}");
     sandbox.write("weights.safetensors", "no weights");
+    std::fs::create_dir(sandbox.path("folder.npy")).expect("a folder");
     let files = "--weights weights.safetensors --tokenizer";
     for (arguments, words) in [
         ("--model mini", &["`mini`", "minilm"][..]),
@@ -144,6 +145,7 @@ fn what_cannot_be_embedded_is_told_why() {
         ("--model minilm --input table.csv --column words", &["table.csv", "`words`", "`text`"]),
         ("--model minilm --input latin.txt --column text", &["latin.txt", "CSV"]),
         ("--model minilm a --output no/vectors.npy", &["no/vectors.npy", "folder no does not exist"]),
+        ("--model minilm a --output folder.npy", &["folder.npy: is a folder", "--output"]),
         ("--model minilm a --output vectors.txt", &["vectors.txt", ".npy or .json"]),
         (
             "--model minilm a --weights weights.safetensors --tokenizer nowhere",
@@ -160,8 +162,25 @@ fn what_cannot_be_embedded_is_told_why() {
         .refused(&["weights.safetensors", "not a readable checkpoint"]);
     assert_eq!(
         sandbox.listing("."),
-        ["bad.json", "empty.txt", "latin.txt", "table.csv", "tokenizer.json", "weights.safetensors"]
+        [
+            "bad.json",
+            "empty.txt",
+            "folder.npy",
+            "latin.txt",
+            "table.csv",
+            "tokenizer.json",
+            "weights.safetensors"
+        ]
     );
+}
+
+/// Without a network, and with the weights at hand, the tokenizer is what is missing.
+#[cfg(feature = "download")]
+#[test]
+fn a_tokenizer_that_cannot_be_fetched_is_told_its_flag() {
+    let sandbox = Sandbox::new();
+    let mut command = sandbox.command("embed --model minilm --device ndarray a");
+    finish(command.env("HTTPS_PROXY", "http://127.0.0.1:9")).refused(&["tokenizer.json", "--tokenizer FILE"]);
 }
 
 const SMALL: GptConfig = GptConfig {
@@ -262,6 +281,24 @@ fn gpt_2s_files_are_read_from_their_folder() {
     sandbox
         .run("generate --model gpt2 --device ndarray --prompt a")
         .refused(&["gpt2/model.safetensors", "config.json"]);
+}
+
+/// A template may have ids of its own, which no vocabulary lists.
+#[test]
+fn ids_that_a_model_does_not_know_are_found_before_anything_is_written() {
+    let sandbox = Sandbox::new();
+    let tokenizer = r#"{"version": "1.0", "decoder": {"type": "Fuse"},
+        "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "c": 2, "d": 3}, "merges": []},
+        "post_processor": {"type": "TemplateProcessing", "pair": [],
+            "single": [{"SpecialToken": {"id": "T", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+            "special_tokens": {"T": {"id": "T", "ids": [99999], "tokens": ["T"]}}}}"#;
+    let config = GptConfig { vocabulary: 4, ..SMALL };
+    package(config, Tokenizer::characters("abcd").expect("text"))
+        .save(&sandbox.path("gpt.safetensors"))
+        .expect("saved");
+    sandbox.write("own.json", tokenizer);
+    let generate = "generate --model gpt.safetensors --device ndarray --tokenizer own.json --prompt abc";
+    sandbox.run(generate).refused(&["own.json", "99999", "published with the weights"]);
 }
 
 #[test]

@@ -74,7 +74,7 @@ pub enum DataError {
     },
     /// The header announces more pixels than [`DecodeLimits::max_pixels`](crate::DecodeLimits::max_pixels).
     #[error(
-        "{}: is {width} x {height} pixels, {} in all; the limit is {limit}. Scale it down, or raise the pixel limit",
+        "{}: is {width} x {height} pixels, {} in all; the limit is {limit}. Scale it down",
         path.display(),
         u64::from(*width) * u64::from(*height)
     )]
@@ -90,7 +90,7 @@ pub enum DataError {
     },
     /// The file is longer than the limit.
     #[error(
-        "{}: is {bytes} bytes long; the limit is {limit}. Use a smaller file, or raise the byte limit",
+        "{}: is {bytes} bytes long; the limit is {limit}. Use a smaller file",
         path.display()
     )]
     FileTooLarge {
@@ -105,7 +105,7 @@ pub enum DataError {
     /// [`DecodeLimits::max_allocation`](crate::DecodeLimits::max_allocation).
     #[error(
         "{}: decoding its {width} x {height} pixels takes more than the allowed {limit} bytes of memory. \
-         Scale it down, or raise the allocation limit",
+         Scale it down",
         path.display()
     )]
     TooMuchMemory {
@@ -492,7 +492,7 @@ mod tests {
             DataError::TooManyPixels { path: "a.png".into(), width: 60_000, height: 60_000, limit: 100 };
         assert_eq!(
             error.to_string(),
-            "a.png: is 60000 x 60000 pixels, 3600000000 in all; the limit is 100. Scale it down, or raise the pixel limit"
+            "a.png: is 60000 x 60000 pixels, 3600000000 in all; the limit is 100. Scale it down"
         );
     }
 

@@ -81,7 +81,7 @@ pub use sentence_encoder::{
 };
 pub use sequence_spec::{SequenceArchitecture, SequenceSpec, find_sequence, sequence_models};
 pub use spec::{Alias, Build, BuildOptions, Framework, KerasInput, ModelSpec, WeightsSpec, find, models};
-pub use table_package::{MlpSettings, TableManifest, TablePackage};
+pub use table_package::{MlpSettings, TableManifest, TablePackage, check_widths};
 pub use transformer::{GreedyDecoding, NormPlaces, Transformer, TransformerConfig};
 pub use weights::{Progress, load_pretrained, load_pretrained_with, locate};
 

@@ -155,7 +155,13 @@ impl SentenceEncoder {
         progress: Progress<'_>,
     ) -> Result<Self, ZooError> {
         let folder = firebrick_data::cache_dir()?.join("weights").join(spec.folder);
-        let tokenizer = locate(&published(spec, &spec.tokenizer), &folder, progress)?;
+        let tokenizer =
+            locate(&published(spec, &spec.tokenizer), &folder, progress).map_err(|error| match error {
+                ZooError::Download { url, reason, path, .. } => {
+                    ZooError::Download { url, reason, path, flag: "--tokenizer" }
+                }
+                other => other,
+            })?;
         let weights = locate(&published(spec, &spec.weights), &folder, progress)?;
         Self::open(spec, &weights, &tokenizer, device)
     }
@@ -215,7 +221,7 @@ impl SentenceEncoder {
     /// # Errors
     ///
     /// [`ZooError::Text`], e.g. for a sentence that is too long if that is asked for; [`ZooError::TooManyTokens`] if more tokens are asked for
-    /// than the encoder has positions.
+    /// than the encoder has positions; [`ZooError::UnknownToken`] if the tokenizer gives a sentence an id that the encoder does not know.
     ///
     /// # Panics
     ///
@@ -238,6 +244,7 @@ impl SentenceEncoder {
             ..EncodeOptions::default()
         };
         let encodings = self.tokenizer.encode_all(sentences, &encode)?;
+        self.check(&encodings)?;
         // The longest first: a lack of memory shows at once.
         let mut order: Vec<usize> = (0..encodings.len()).collect();
         order.sort_by_key(|&index| std::cmp::Reverse(encodings[index].ids.len()));
@@ -266,6 +273,18 @@ impl SentenceEncoder {
             .map(|(index, encoding)| (index, encoding.dropped))
             .collect();
         Ok(Embeddings { values: pooled, width, truncated })
+    }
+
+    /// Checks the ids before they are sorted, so that the error counts sentences as they were given.
+    fn check(&self, encodings: &[Encoding]) -> Result<(), ZooError> {
+        let vocabulary = self.encoder.config().vocabulary;
+        for (sequence, encoding) in encodings.iter().enumerate() {
+            if let Some(token) = encoding.ids.iter().position(|&id| id as usize >= vocabulary) {
+                let id = i64::from(encoding.ids[token]);
+                return Err(ZooError::UnknownToken { model: "BERT", sequence, token, id, vocabulary });
+            }
+        }
+        Ok(())
     }
 
     /// `[rows, tokens, width]`; the encoder takes no sequences of no tokens.
@@ -385,6 +404,22 @@ mod tests {
         assert!(message.contains("24 tokens, at most 12"), "{message}");
         let message = refused(EmbedOptions { max_tokens: Some(13), ..EmbedOptions::default() });
         assert!(message.contains("13 tokens") && message.contains("12"), "{message}");
+    }
+
+    /// A template may have ids of its own, which no vocabulary lists.
+    #[test]
+    fn an_id_that_the_encoder_does_not_know_is_told_its_sentence() {
+        let json = r#"{"version": "1.0", "model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": []},
+            "post_processor": {"type": "TemplateProcessing", "pair": [],
+                "single": [{"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "T", "type_id": 0}}],
+                "special_tokens": {"T": {"id": "T", "ids": [999], "tokens": ["T"]}}}}"#;
+        let tokenizer = Tokenizer::of_json(Path::new("own"), json).expect("right");
+        let encoder = SMALL.init(5, &device()).compile().expect("compiled");
+        let encoder = SentenceEncoder::new(tokenizer, encoder, &device()).expect("2 tokens");
+        // The second is longer, and so computed first.
+        let refused = encoder.embed(&["a", "abab"], &EmbedOptions::default(), &mut |_, _| ());
+        let message = refused.expect_err("999").to_string();
+        assert!(message.contains("sequence 0, token 1: id 999"), "{message}");
     }
 
     #[test]

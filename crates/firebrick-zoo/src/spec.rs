@@ -156,6 +156,16 @@ impl ModelSpec {
         (self.build)(options)
     }
 
+    /// Side of the smallest square images that the network can take, up to its own; none if none of them will do. Tries them in turn.
+    pub fn smallest_side(&self, options: &BuildOptions) -> Option<usize> {
+        let own = self.input_size.into_iter().max().unwrap_or(0) as usize;
+        let takes = |side: &usize| {
+            let image_size = [*side; 2];
+            self.graph(&BuildOptions { image_size, ..options.clone() }).shapes(image_size).is_ok()
+        };
+        (1..=own).find(takes)
+    }
+
     /// What the levels 0 to 255 become where no published weights say otherwise: ImageNet's mean and standard deviation, or for a model
     /// of Keras' what its `preprocess_input` does.
     pub fn normalization(&self) -> Normalization {
@@ -212,6 +222,7 @@ pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a s
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::CreateOptions;
 
     #[test]
     fn a_misspelt_name_is_told_its_neighbour() {
@@ -229,6 +240,24 @@ mod tests {
         assert_eq!(twin("keras_mobilenet_v2"), None);
         // It has biases that torchvision's has not.
         assert_eq!(twin("resnet50"), None);
+    }
+
+    /// torchvision's `min_size`, and what PyTorch takes.
+    #[test]
+    fn the_smallest_images_are_found() {
+        for (name, side) in [
+            ("alexnet", 63),
+            ("mobilenet_v2", 1),
+            ("inception_v3", 75),
+            ("squeezenet1_1", 17),
+            ("squeezenet1_0", 21),
+            ("googlenet", 15),
+            ("vit_b_16", 16),
+        ] {
+            let spec = find(name).expect("in the zoo");
+            let options = CreateOptions::default().build(spec);
+            assert_eq!(spec.smallest_side(&options), Some(side), "{name}");
+        }
     }
 
     #[test]

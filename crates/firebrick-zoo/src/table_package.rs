@@ -90,16 +90,7 @@ impl TableManifest {
         let mut widths = vec![self.encoder.width()];
         widths.extend(hidden);
         widths.push(self.encoder.target.width());
-        let parameters = widths
-            .windows(2)
-            .map(|pair| pair[0].saturating_mul(pair[1]).saturating_add(pair[1]))
-            .fold(0, usize::saturating_add);
-        if hidden.contains(&0) || hidden.len() > 1024 || parameters > MAX_PARAMETERS {
-            return Err(format!(
-                "{} hidden layers of {parameters} weights are not possible; each needs a width of at least 1, all together at most 1024 layers and {MAX_PARAMETERS} weights",
-                hidden.len()
-            ));
-        }
+        check_widths(&widths)?;
         if !(0.0..1.0).contains(dropout) {
             return Err(format!("dropout is {dropout}, it must be at least 0 and less than 1"));
         }
@@ -108,6 +99,25 @@ impl TableManifest {
             .with_activation(*activation)
             .with_dropout(*dropout)
             .init(seed, device))
+    }
+}
+
+/// Checks the widths of dense layers one after another, inputs and outputs among them, before any of them is made.
+///
+/// # Errors
+///
+/// If one is 0, or there are more than 1,024 hidden ones or 2^30 weights.
+pub fn check_widths(widths: &[usize]) -> Result<(), String> {
+    let parameters = widths
+        .windows(2)
+        .map(|pair| pair[0].saturating_mul(pair[1]).saturating_add(pair[1]))
+        .fold(0, usize::saturating_add);
+    let hidden = widths.len().saturating_sub(2);
+    match widths.contains(&0) || hidden > 1024 || parameters > MAX_PARAMETERS {
+        true => Err(format!(
+            "{hidden} hidden layers of {parameters} weights are not possible; each needs a width of at least 1, all together at most 1024 layers and {MAX_PARAMETERS} weights"
+        )),
+        false => Ok(()),
     }
 }
 

@@ -134,8 +134,12 @@ fn download(weights: &WeightsSpec, path: &Path, _: Progress<'_>) -> Result<PathB
 #[cfg(feature = "download")]
 fn download(weights: &WeightsSpec, path: &Path, progress: Progress<'_>) -> Result<PathBuf, ZooError> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    let failed =
-        |reason: String| ZooError::Download { url: weights.url.to_owned(), reason, path: path.to_owned() };
+    let failed = |reason: String| ZooError::Download {
+        url: weights.url.to_owned(),
+        reason,
+        path: path.to_owned(),
+        flag: "--weights",
+    };
     tracing::info!(url = weights.url, "downloading weights");
     let agent = ureq::Agent::config_builder()
         .timeout_connect(Some(std::time::Duration::from_secs(20)))

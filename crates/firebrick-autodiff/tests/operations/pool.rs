@@ -56,6 +56,21 @@ fn its_gradient_is_that_of_differences() {
     check(&[("x", &[2, 2, 5, 4])], |inputs| global_average_pool(inputs.tensor(0)));
 }
 
+/// The counts are PyTorch's.
+#[test]
+fn a_window_that_hangs_over_the_edge_may_be_the_only_one() {
+    let window = Window { kernel: [3, 3], stride: [2, 2], padding: [0, 0], ceil: true };
+    let counts: Vec<_> = (1..7).map(|size| window.count(0, size)).collect();
+    assert_eq!(counts, [None, Some(1), Some(1), Some(2), Some(2), Some(3)]);
+    for dims in [[1, 3, 2, 2], [2, 5, 2, 7], [1, 4, 6, 8]] {
+        let inputs = [values(dims.iter().product(), 1)];
+        agrees(&format!("{dims:?}"), 1e-6, &inputs, |t| {
+            max_pool(t[0].clone().reshape(dims), window).flatten(0, 3)
+        });
+    }
+    check(&[("x", &[2, 2, 2, 4])], |inputs| max_pool(inputs.tensor(0), window));
+}
+
 #[test]
 fn padding_never_wins() {
     for (name, device) in devices() {

@@ -156,9 +156,9 @@ impl Backbone {
                 factors(builder, x, &values_of(scale.val()))
             }
             (Op::Activation(activation), _) => builder.activation(x, kernel(*activation)?),
-            (Op::MaxPool(window), _) => builder.max_pool(x, pool(*window)),
+            (Op::MaxPool(window), _) => builder.max_pool(x, pool(*window, input)),
             (Op::AveragePool(window, count), _) => {
-                builder.average_pool(x, pool(*window), *count == CountPadding::Yes)
+                builder.average_pool(x, pool(*window, input), *count == CountPadding::Yes)
             }
             (Op::AdaptiveAveragePool(size), _) => builder.adaptive_average_pool(x, *size),
             (Op::GlobalAveragePool, _) => builder.global_average_pool(x),
@@ -202,13 +202,16 @@ pub(super) fn kernel(activation: Activation) -> Option<firebrick_kernels::Activa
     }
 }
 
-fn pool(window: Window) -> PoolParams {
-    PoolParams {
-        kernel: window.kernel,
-        stride: window.stride,
-        padding: window.padding.map(|side| [side, side]),
-        ceil: window.ceil,
+fn pool(window: Window, input: Shape) -> PoolParams {
+    let mut padding = window.padding.map(|side| [side, side]);
+    if let (true, Shape::Map([_, height, width])) = (window.ceil, input) {
+        // The only window may hang over the edge; the kernels take none that is larger than the map with its padding.
+        for (axis, size) in [height, width].into_iter().enumerate() {
+            padding[axis][1] =
+                window.kernel[axis].saturating_sub(size + padding[axis][0]).max(padding[axis][1]);
+        }
     }
+    PoolParams { kernel: window.kernel, stride: window.stride, padding, ceil: window.ceil }
 }
 
 /// Convolutions one after another; what looks like an inverted residual is computed as one.
@@ -500,6 +503,18 @@ mod tests {
                 let what = format!("{name}, {height}x{width}");
                 compare(&what, frozen.pooled(images.clone()), backbone.pooled(images));
             }
+        }
+    }
+
+    /// What is left of such images is smaller than the windows of a pooling that rounds up; the smallest that torchvision takes.
+    #[test]
+    fn a_window_that_hangs_over_the_edge_may_be_the_only_one() {
+        for (name, side) in [("squeezenet1_1", 17), ("squeezenet1_0", 21), ("googlenet", 15)] {
+            let backbone = backbone(name);
+            let frozen = backbone.compile([side, side]).expect("compiled");
+            assert!(matches!(frozen.kind, Kind::Plan(_)));
+            let images = images(side as usize, side as usize);
+            compare(name, frozen.pooled(images.clone()), backbone.pooled(images));
         }
     }
 

@@ -73,6 +73,8 @@ impl Op {
             Self::Prefix { name, .. } => of("token", name),
             Self::Positions { name, .. } => of("positions", name),
             Self::LayerScale { name, .. } => of("LayerScale", name),
+            Self::MaxPool(_) => "a max pooling".to_owned(),
+            Self::AveragePool(..) => "an average pooling".to_owned(),
             other => format!("{other:?}"),
         }
     }

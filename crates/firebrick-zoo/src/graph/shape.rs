@@ -1,7 +1,5 @@
 //! What a node's result looks like.
 
-use firebrick_autodiff::Window;
-
 use super::Op;
 
 /// The shape of a value, without the batch.
@@ -65,23 +63,14 @@ pub struct ShapeError {
     pub expected: String,
 }
 
-fn error(op: &Op, given: &[Shape], expected: impl Into<String>) -> ShapeError {
-    let given = given.iter().map(|shape| format!("{:?}", shape.dims())).collect::<Vec<_>>();
-    ShapeError { operation: op.label(), given: given.join(" and "), expected: expected.into() }
+/// Sides as they are written: 3x224x224.
+fn sides(dims: &[usize]) -> String {
+    dims.iter().map(usize::to_string).collect::<Vec<_>>().join("x")
 }
 
-fn pooled(window: Window, size: [usize; 2]) -> Option<[usize; 2]> {
-    let out = |axis: usize| {
-        let (kernel, stride, padding) = (window.kernel[axis], window.stride[axis], window.padding[axis]);
-        let free = (size[axis] + 2 * padding).checked_sub(kernel)?;
-        let mut windows = free / stride + 1;
-        // PyTorch's rule: a window that hangs over the edge starts inside.
-        if window.ceil && free % stride > 0 && windows * stride < size[axis] + padding {
-            windows += 1;
-        }
-        Some(windows)
-    };
-    Some([out(0)?, out(1)?])
+fn error(op: &Op, given: &[Shape], expected: impl Into<String>) -> ShapeError {
+    let given = given.iter().map(|shape| sides(&shape.dims())).collect::<Vec<_>>();
+    ShapeError { operation: op.label(), given: given.join(" and "), expected: expected.into() }
 }
 
 /// The shape of a node's result.
@@ -98,14 +87,14 @@ pub(super) fn output(op: &Op, inputs: &[Shape], size: [usize; 2]) -> Result<Shap
         (Op::Conv(conv), Shape::Map([_, height, width])) => {
             match conv.padding.output([height, width], conv.kernel, conv.stride) {
                 Some([height, width]) => Shape::Map([conv.outputs, height, width]),
-                None => return misfit(format!("its kernel is {:?} pixels", conv.kernel)),
+                None => return misfit(format!("its kernel is {} pixels", sides(&conv.kernel))),
             }
         }
         (Op::Conv(conv), Shape::Vector(_)) => Shape::Vector(conv.outputs),
         (Op::MaxPool(window) | Op::AveragePool(window, _), Shape::Map([channels, height, width])) => {
-            match pooled(*window, [height, width]) {
-                Some([height, width]) => Shape::Map([channels, height, width]),
-                None => return misfit(format!("its window is {:?} pixels", window.kernel)),
+            match (window.count(0, height), window.count(1, width)) {
+                (Some(height), Some(width)) => Shape::Map([channels, height, width]),
+                _ => return misfit(format!("its window is {} pixels", sides(&window.kernel))),
             }
         }
         (Op::AdaptiveAveragePool([height, width]), Shape::Map([channels, ..])) => {
