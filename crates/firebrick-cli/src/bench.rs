@@ -99,7 +99,7 @@ impl Subject {
             );
             let spec = find(&args.model)?;
             if args.mode != Mode::Pipeline && !args.sweep {
-                check_side("image-size", args.image_size, spec, &CreateOptions::default())?;
+                check_side("image-size", args.image_size, spec, &created(args.image_size))?;
             }
             return Ok(Self::Images(spec));
         }
@@ -221,6 +221,11 @@ fn check_input(batch: u32, side: u32) -> Result<()> {
         MOST_INPUT_BYTES >> 30
     );
     Ok(())
+}
+
+/// The published network, with positions for images of this side where it has any.
+fn created(side: u32) -> CreateOptions {
+    CreateOptions { image_size: Some([side; 2]), ..CreateOptions::default() }
 }
 
 /// Values between -1 and 1, as normalised pixels are; the same ones for the same count.

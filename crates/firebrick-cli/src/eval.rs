@@ -90,31 +90,32 @@ pub(crate) fn run(args: &Args) -> Result<Ended> {
 fn show(args: &Args, scores: &Scores, classes: &[String], samples: &str) -> Result<Ended> {
     let report = Report { loss: scores.cross_entropy()?, figures: scores.report(classes)? };
     let mut out = std::io::stdout().lock();
-    match args.json {
-        true => writeln!(out, "{}", serde_json::to_string(&report)?)?,
-        false => print(&mut out, &report, samples)?,
-    }
+    let printed = match args.json {
+        true => writeln!(out, "{}", serde_json::to_string(&report)?).map_err(Into::into),
+        false => print(&mut out, &report, samples),
+    };
+    // The report is wanted even where nobody reads the figures to their end; and the figures where it cannot be written.
     if let Some(path) = &args.report {
         write_report(path, &report)?;
     }
+    printed?;
     Ok(Ended::Done)
 }
 
 /// Prints the figures of a network that tells numbers, and writes them where the arguments say.
 fn show_numbers(args: &Args, figures: &Regression) -> Result<Ended> {
-    let mut out = std::io::stdout().lock();
-    if args.json {
-        writeln!(out, "{}", serde_json::to_string(figures)?)?;
+    let line = if args.json {
+        serde_json::to_string(figures)?
     } else {
-        write!(out, "MSE {:.6}  RMSE {:.6}  MAE {:.6}", figures.mse, figures.rmse, figures.mae)?;
-        if let Some(r2) = figures.r2 {
-            write!(out, "  R2 {r2:.6}")?;
-        }
-        writeln!(out, "  rows {}", figures.samples)?;
-    }
+        let r2 = figures.r2.map_or_else(String::new, |r2| format!("  R2 {r2:.6}"));
+        let Regression { mse, rmse, mae, samples, .. } = figures;
+        format!("MSE {mse:.6}  RMSE {rmse:.6}  MAE {mae:.6}{r2}  rows {samples}")
+    };
+    let printed = writeln!(std::io::stdout().lock(), "{line}");
     if let Some(path) = &args.report {
         write_whole(path, format!("{}\n", serde_json::to_string_pretty(figures)?).as_bytes())?;
     }
+    printed?;
     Ok(Ended::Done)
 }
 

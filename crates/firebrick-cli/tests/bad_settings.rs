@@ -137,6 +137,9 @@ fn images_that_are_too_small_are_told_the_smallest() {
         "its window is 3x3 pixels",
         "takes images of 21 pixels",
     ]);
+    let bench = "bench --model vit_tiny_patch16_224 --device ndarray --batch-size 1 --runs 1 --image-size";
+    sandbox.run(&format!("{bench} 15")).refused(&["takes images of 16 pixels or more"]);
+    sandbox.run(&format!("{bench} 16")).succeeded();
 }
 
 #[test]

@@ -272,6 +272,12 @@ fn eval_agrees_with_the_test_accuracy_of_the_run() {
     }
     sandbox.run(&format!("{evaluate} --data data --report report.csv")).succeeded();
     assert_eq!(sandbox.text("report.csv").lines().count(), 3, "{}", sandbox.text("report.csv"));
+    // Of the figures nobody reads, as with `| head`, the report is written all the same.
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut unread = sandbox.command(&format!("{evaluate} --data data --report unread.csv"));
+    assert!(unread.stdout(writer).status().expect("the program starts").success());
+    assert_eq!(sandbox.text("unread.csv"), sandbox.text("report.csv"));
     sandbox
         .run(&format!("{evaluate} --data data --report nowhere/report.json"))
         .refused(&["nowhere/report.json"]);

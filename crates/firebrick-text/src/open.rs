@@ -335,6 +335,11 @@ mod tests {
                 r#"{"type": "Sequence", "normalizers": [{"type": "Replace", "pattern": {"Regex": "(?=a)"}, "content": "b"}, {"type": "Lowercase"}]}"#,
                 "no character",
             ),
+            (
+                "normalizer",
+                r#"{"type": {"Precompiled": null}, "precompiled_charsmap": "AAAA"}"#,
+                "which is no name",
+            ),
             ("pre_tokenizer", r#"{"type": "FixedLength", "length": 0}"#, "0 characters"),
             ("decoder", r#"{"type": "Strip", "content": "a", "start": 1, "stop": 1}"#, "takes 1 characters"),
             ("decoder", r#"{"content": "a", "start": 0, "stop": 1000}"#, "takes 1000 characters"),
@@ -360,6 +365,11 @@ mod tests {
             );
             assert_has(&said("tokenizer.json", &content, &[]), &["tokenizer.json", words]);
         }
+        // A decoder may replace what is not there.
+        let replaces = r#"{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []},
+            "decoder": {"type": "Replace", "pattern": {"Regex": "^ ?"}, "content": ""}}"#;
+        let tokenizer = Tokenizer::of_json(std::path::Path::new("own"), replaces).expect("right");
+        assert_eq!(tokenizer.decode(&[0]).expect("decoded"), "a");
         // Of what is said twice, what is checked is what counts.
         let twice = br#"{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []},
             "normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}, "normalizer": null}"#;

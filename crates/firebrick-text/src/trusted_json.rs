@@ -12,6 +12,9 @@ const MODELS: [&str; 3] = ["WordPiece", "BPE", "WordLevel"];
 pub(crate) fn check(json: &Value) -> Result<(), String> {
     let model = json.get("model").filter(|model| model.is_object()).ok_or("it describes no model")?;
     let vocabulary = model.get("vocab").and_then(Value::as_object);
+    if let Some(kind) = model.get("type").filter(|kind| !kind.is_string()) {
+        return Err(format!("its model's type is {kind}, which is no name"));
+    }
     let kind = model["type"].as_str().unwrap_or(match (model.get("merges"), &vocabulary) {
         // Files of old do not name the type.
         (Some(_), _) => "BPE",
@@ -32,6 +35,7 @@ pub(crate) fn check(json: &Value) -> Result<(), String> {
     for component in ["normalizer", "pre_tokenizer", "decoder"] {
         each(&json[component], &mut check_part)?;
     }
+    each(&json["normalizer"], &mut check_replacement)?;
     let mut templates = 0;
     each(&json["post_processor"], &mut |part| {
         templates += usize::from(part.get("single").is_some());
@@ -50,6 +54,10 @@ fn each(component: &Value, check: &mut impl FnMut(&Value) -> Result<(), String>)
     }
     for parts in ["normalizers", "pretokenizers", "processors", "decoders"] {
         component[parts].as_array().into_iter().flatten().try_for_each(|part| each(part, check))?;
+    }
+    // It takes an object of one key for a name, too.
+    if component.get("type").is_some_and(|kind| !kind.is_string()) {
+        return Err(format!("the type of one of its parts is {}, which is no name", component["type"]));
     }
     check(component)
 }
@@ -87,9 +95,6 @@ fn check_part(part: &Value) -> Result<(), String> {
     if part["type"] == "Precompiled" {
         return Err("its normalizer is a table that SentencePiece compiled, which is not read".to_owned());
     }
-    if part.get("content").is_some() && may_match_nothing(&part["pattern"]) {
-        return Err(format!("it replaces {}, which may stand for no character at all", part["pattern"]));
-    }
     if part["length"] == 0 {
         return Err("it cuts texts into pieces of 0 characters".to_owned());
     }
@@ -100,6 +105,14 @@ fn check_part(part: &Value) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// A normalizer keeps account of each character; where a replaced one is none, the tokenizers crate loses count.
+fn check_replacement(part: &Value) -> Result<(), String> {
+    match part.get("content").is_some() && may_match_nothing(&part["pattern"]) {
+        true => Err(format!("it replaces {}, which may stand for no character at all", part["pattern"])),
+        false => Ok(()),
+    }
 }
 
 /// Whether a pattern finds a place between characters at the beginning of some text.

@@ -12,6 +12,7 @@ use safetensors::{Dtype, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
+use crate::table_package::MOST_HIDDEN;
 use crate::{AttentionPool, Checkpoint, Classifier, CreateOptions, ZooError, create, find};
 
 /// The one key of the file's metadata. A second one would make the bytes depend on a hash map's order.
@@ -242,7 +243,7 @@ fn read_manifest(path: &Path) -> Result<Manifest, ZooError> {
     if manifest.classes.is_empty()
         || widest > 1 << 20
         || manifest.hidden.contains(&0)
-        || manifest.hidden.len() > 64
+        || manifest.hidden.len() > MOST_HIDDEN
     {
         return Err(foreign(format!(
             "its metadata names {} classes and hidden layers {:?}",

@@ -12,6 +12,8 @@ use crate::{Checkpoint, ZooError};
 
 /// The architecture that a manifest names.
 const ARCHITECTURE: &str = "mlp";
+/// The most hidden layers.
+pub(crate) const MOST_HIDDEN: usize = 1024;
 /// Most numbers of a network that a manifest may ask for: 4 GiB.
 const MAX_PARAMETERS: usize = 1 << 30;
 
@@ -113,9 +115,9 @@ pub fn check_widths(widths: &[usize]) -> Result<(), String> {
         .map(|pair| pair[0].saturating_mul(pair[1]).saturating_add(pair[1]))
         .fold(0, usize::saturating_add);
     let hidden = widths.len().saturating_sub(2);
-    match widths.contains(&0) || hidden > 1024 || parameters > MAX_PARAMETERS {
+    match widths.contains(&0) || hidden > MOST_HIDDEN || parameters > MAX_PARAMETERS {
         true => Err(format!(
-            "{hidden} hidden layers of {parameters} weights are not possible; each needs a width of at least 1, all together at most 1024 layers and {MAX_PARAMETERS} weights"
+            "{hidden} hidden layers of {parameters} weights are not possible; each needs a width of at least 1, all together at most {MOST_HIDDEN} layers and {MAX_PARAMETERS} weights"
         )),
         false => Ok(()),
     }

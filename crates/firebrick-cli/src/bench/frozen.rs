@@ -5,7 +5,7 @@ use firebrick::train::Extracted;
 use firebrick::zoo::{CreateOptions, create};
 
 use super::steps::{SameImages, timed_fit};
-use super::{Job, Measured};
+use super::{Job, Measured, created};
 
 /// The article's: one hidden layer, ten classes.
 const HIDDEN: usize = 128;
@@ -13,7 +13,7 @@ const CLASSES: usize = 10;
 
 pub(super) fn measure(job: Job) -> Result<Measured> {
     let Job { spec, batch, side, runs, device, bar } = job;
-    let options = CreateOptions { classes: CLASSES, hidden: vec![HIDDEN], ..CreateOptions::default() };
+    let options = CreateOptions { classes: CLASSES, hidden: vec![HIDDEN], ..created(side) };
     let model = create(spec, &options, &device);
     let rows = model.summarize([side, side])?;
     // Once through the base, three times through the head: forward, and the gradients of its inputs and weights.

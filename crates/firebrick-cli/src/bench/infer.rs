@@ -5,13 +5,13 @@ use std::time::Instant;
 use anyhow::Result;
 use firebrick::burn::tensor::{Tensor, TensorData};
 use firebrick::nn::Network;
-use firebrick::zoo::{CreateOptions, create};
+use firebrick::zoo::create;
 
-use super::{Job, Measured, pixels};
+use super::{Job, Measured, created, pixels};
 
 pub(super) fn measure(job: Job) -> Result<Measured> {
     let Job { spec, batch, side, runs, device, bar } = job;
-    let model = create(spec, &CreateOptions::default(), &device);
+    let model = create(spec, &created(side), &device);
     let multiply_adds: u64 = model.summarize([side, side])?.iter().map(|row| row.multiply_adds).sum();
     let backbone = model.backbone.compile([side, side])?;
     // The compiled backbone has its own copy.

@@ -1,14 +1,14 @@
 //! A step that trains the whole network, as `firebrick train --freeze none` does.
 
 use anyhow::Result;
-use firebrick::zoo::{CreateOptions, create};
+use firebrick::zoo::create;
 
 use super::steps::{SameImages, timed_fit};
-use super::{Job, Measured};
+use super::{Job, Measured, created};
 
 pub(super) fn measure(job: Job) -> Result<Measured> {
     let Job { spec, batch, side, runs, device, bar } = job;
-    let options = CreateOptions::default();
+    let options = created(side);
     let model = create(spec, &options, &device);
     let multiply_adds: u64 = model.summarize([side, side])?.iter().map(|row| row.multiply_adds).sum();
     let mut images = SameImages::new(batch, side, options.classes, runs + 1, &device);

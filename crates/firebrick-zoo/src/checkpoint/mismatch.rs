@@ -93,7 +93,7 @@ impl fmt::Display for Mismatch {
         }
         write!(
             f,
-            "  Give the checkpoint of this architecture and width; its head may be another one, or missing, only where `firebrick train` makes a new one"
+            "  Give the checkpoint of this architecture and width, with as many classes as it was trained for; `firebrick train` passes over the head of a model of images"
         )
     }
 }
