@@ -216,12 +216,15 @@ impl Published {
         unless(self.scale_attn_weights, "scale_attn_weights", "false", "true")?;
         unless(!self.scale_attn_by_inverse_layer_idx, "scale_attn_by_inverse_layer_idx", "true", "false")?;
         // The file is not ours: its sizes are kept where their products fit.
-        let most = [self.vocab_size, self.n_positions, self.n_embd, self.n_inner.unwrap_or(0), self.n_layer]
-            .into_iter()
-            .max();
-        unless(most <= Some(1 << 24), "a size", &format!("{most:?}"), "none above 16,777,216")?;
-        let layers = self.n_layer.to_string();
-        unless(self.n_layer <= MOST_LAYERS, "n_layer", &layers, &format!("at most {MOST_LAYERS}"))?;
+        for (name, size, most) in [
+            ("vocab_size", self.vocab_size, 1 << 24),
+            ("n_positions", self.n_positions, 1 << 24),
+            ("n_embd", self.n_embd, 1 << 24),
+            ("n_inner", self.n_inner.unwrap_or(0), 1 << 24),
+            ("n_layer", self.n_layer, MOST_LAYERS),
+        ] {
+            unless(size <= most, name, &size.to_string(), &format!("at most {most}"))?;
+        }
         Ok(GptConfig {
             vocabulary: self.vocab_size,
             context: self.n_positions,

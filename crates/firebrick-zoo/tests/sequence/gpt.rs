@@ -307,7 +307,7 @@ fn reads_transformers_configuration_and_refuses_what_it_does_not_have() {
     for (more, expected) in [
         (r#", "activation_function": "relu""#, "`activation_function` is relu"),
         (r#", "scale_attn_by_inverse_layer_idx": true"#, "`scale_attn_by_inverse_layer_idx`"),
-        (r#", "n_inner": 99999999999"#, "16,777,216"),
+        (r#", "n_inner": 99999999999"#, "`n_inner` is 99999999999, this model has at most 16777216"),
         (r#", "resid_pdrop": 2"#, "`dropout` is 2"),
         (r#", "#, "config.json"),
     ] {
