@@ -80,7 +80,7 @@ impl Backward<'_> {
                         for (query, (weights, slopes)) in rows.clone().zip(both) {
                             let end = tile.keys.len().next_multiple_of(S::LANES);
                             let (weights, slopes) = (&mut weights[..end], &mut slopes[..end]);
-                            // It may see nothing. exp would give its smallest value, which is not zero.
+                            // It may see nothing, and then has no weights.
                             let hidden = logsumexp[query] == f32::INFINITY;
                             let seen = if hidden { 0 } else { tile.seen(query) };
                             let whole = seen.next_multiple_of(S::LANES);
