@@ -597,11 +597,6 @@ fn pack_left<'a, S: Simd>(
         for (column, to) in columns.clone().zip(scratch.chunks_exact_mut(count)) {
             let from = left.from(rows.start, column);
             match from.row {
-                // By instructions: calls would cost more than copies of so few.
-                1 if count == ROWS => {
-                    let to: &mut [f32; ROWS] = to.try_into().expect("as long as the count");
-                    *to = from.values[..ROWS].try_into().expect("as long as the range");
-                }
                 1 => to.copy_from_slice(&from.values[..count]),
                 row => to.iter_mut().enumerate().for_each(|(index, to)| *to = from.values[index * row]),
             }
