@@ -9,7 +9,7 @@ use crate::host::HostBackend;
 use crate::list::TensorList;
 use crate::pool::{self, Pooling};
 use crate::saved::Saved;
-use crate::{attention, conv_chain, cross_entropy, layer_norm, linear, softmax, update};
+use crate::{attention, conv_chain, cross_entropy, embedding, layer_norm, linear, softmax, update};
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{
@@ -143,6 +143,11 @@ pub trait DiffBackend: Kernels {
         arrange::run::<Self>(x, &arrangement)
     }
 
+    /// See [`embedding`](crate::embedding()).
+    fn embedding(table: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self> {
+        embedding::run::<Self>(table, ids)
+    }
+
     /// See [`max_pool`](crate::max_pool) and its neighbours.
     fn pool(x: FloatTensor<Self>, pooling: Pooling) -> FloatTensor<Self> {
         pool::run::<Self>(x, pooling)
@@ -215,6 +220,10 @@ impl<B: Kernels, C: CheckpointStrategy> DiffBackend for Autodiff<B, C> {
 
     fn arrange(x: FloatTensor<Self>, arrangement: Arrangement) -> FloatTensor<Self> {
         arrange::record::<B, C>(x, arrangement)
+    }
+
+    fn embedding(table: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self> {
+        embedding::record::<B, C>(table, ids)
     }
 
     fn pool(x: FloatTensor<Self>, pooling: Pooling) -> FloatTensor<Self> {

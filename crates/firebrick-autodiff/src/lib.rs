@@ -10,6 +10,7 @@
 //! - [`layer_norm`]: layer normalisation over the last axis
 //! - [`attention`] and [`self_attention`]: scaled dot-product attention, with masks
 //! - [`arrange`]: rows in another order, such as windows of an image
+//! - [`embedding`]: rows of a table, such as the vectors of words
 //! - [`softmax`]; [`cross_entropy`] and [`soft_cross_entropy`] of logits
 //! - [`max_pool`], [`average_pool`], [`adaptive_average_pool`], [`global_average_pool`]
 //! - [`adam_update`], [`sgd_update`]: the optimizers' rules, in place where they can
@@ -63,6 +64,7 @@ mod checkpoint;
 mod conv_chain;
 mod cross_entropy;
 mod custom;
+mod embedding;
 mod host;
 mod layer_norm;
 mod linear;
@@ -81,6 +83,7 @@ pub use checkpoint::checkpoint;
 pub use conv_chain::{ChainMoments, ChainParameters, ConvGeometry, conv_chain, conv2d};
 pub use cross_entropy::{cross_entropy, soft_cross_entropy};
 pub use custom::{CustomGradient, gradient_reversal, straight_through};
+pub use embedding::embedding;
 pub use firebrick_kernels::grad::{AdamStep, SgdStep};
 pub use firebrick_kernels::{Activation, ChainBlock, ChainSpec, ChainUnit, Shortcut, UnitNorm};
 pub use layer_norm::layer_norm;

@@ -7,6 +7,7 @@ use std::path::Path;
 use burn::module::{Module, Param};
 use burn::nn::{Dropout, DropoutConfig, Embedding, LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::{Bool, Device, Int, Tensor};
+use firebrick_autodiff::embedding;
 use firebrick_kernels::KernelError;
 use firebrick_nn::{Activation, Initializer, LayerError, dense, seed_of};
 use serde::Deserialize;
@@ -348,10 +349,11 @@ impl BertEncoder {
         );
         let positions = self.positions.weight.val().slice(0..tokens).unsqueeze::<3>();
         let types = match types {
-            Some(types) => self.types.forward(types),
+            Some(types) => embedding(self.types.weight.val(), types),
             None => self.types.weight.val().slice(0..1).unsqueeze::<3>(),
         };
-        let x = normed(&self.norm, self.config.epsilon, self.words.forward(ids) + positions + types);
+        let words = embedding(self.words.weight.val(), ids);
+        let x = normed(&self.norm, self.config.epsilon, words + positions + types);
         let x = self.dropout.forward(x);
         let hidden_keys = mask.map(Tensor::bool_not);
         self.layers.iter().fold(x, |x, layer| layer.forward(x, hidden_keys.as_ref()))

@@ -8,14 +8,12 @@ use crate::Mismatch;
 #[derive(Debug, thiserror::Error)]
 pub enum ZooError {
     /// A name that no model of the zoo has.
-    #[error("unknown model `{name}`{nearest} `firebrick models` lists them: {known}")]
+    #[error("unknown model `{name}`{nearest} `firebrick models` lists all")]
     UnknownModel {
         /// What was asked for.
         name: String,
-        /// `, did you mean ...?`, or a full stop.
+        /// `, did you mean ...?`, perhaps with further names, or a full stop.
         nearest: String,
-        /// All names.
-        known: String,
     },
     /// The architecture has no published weights here.
     #[error("there are no `{weights}` weights for {model}; train from `--weights none` or give a FILE")]

@@ -9,7 +9,7 @@ use std::path::Path;
 use burn::module::{Module, Param};
 use burn::nn::{Dropout, DropoutConfig, Embedding, LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::{Device, Int, Tensor};
-use firebrick_autodiff::linear;
+use firebrick_autodiff::{embedding, linear};
 use firebrick_nn::loss::token_cross_entropy;
 use firebrick_nn::{Activation, Initializer, LayerError, seed_of};
 use serde::{Deserialize, Serialize};
@@ -446,7 +446,7 @@ impl Gpt {
             before + tokens
         );
         let positions = self.positions.weight.val().narrow(0, before, tokens).unsqueeze::<3>();
-        self.dropout.forward(self.tokens.forward(ids) + positions)
+        self.dropout.forward(embedding(self.tokens.weight.val(), ids) + positions)
     }
 
     /// transformers' name of this module's tensor `path` in a `GPT2LMHeadModel`, e.g. `blocks.1.output.weight` is

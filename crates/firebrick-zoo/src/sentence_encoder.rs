@@ -75,6 +75,7 @@ pub fn find_sentence_model(name: &str) -> Result<&'static SentenceModelSpec, Zoo
     MODELS.iter().find(|spec| spec.name == name).ok_or_else(|| ZooError::UnknownSentenceModel {
         name: name.to_owned(),
         nearest: nearest(name, MODELS.iter().map(|spec| spec.name))
+            .first()
             .map(|near| format!(", did you mean `{near}`?"))
             .unwrap_or_else(|| ".".to_owned()),
         known: MODELS.iter().map(|spec| spec.name).collect::<Vec<_>>().join(", "),

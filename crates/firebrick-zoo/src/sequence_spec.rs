@@ -3,7 +3,7 @@
 
 use firebrick_nn::LayerSummary;
 
-use crate::spec::nearest;
+use crate::spec::unknown_model;
 use crate::{BertConfig, GptConfig, NormPlaces, TransformerConfig, ZooError};
 
 /// A sequence model of a published size.
@@ -118,15 +118,9 @@ pub fn sequence_models() -> &'static [SequenceSpec] {
 ///
 /// # Errors
 ///
-/// [`ZooError::UnknownModel`], with the nearest name if one is near.
+/// [`ZooError::UnknownModel`], with the nearest names if any are near.
 pub fn find_sequence(name: &str) -> Result<&'static SequenceSpec, ZooError> {
-    MODELS.iter().find(|spec| spec.name == name).ok_or_else(|| ZooError::UnknownModel {
-        name: name.to_owned(),
-        nearest: nearest(name, MODELS.iter().map(|spec| spec.name))
-            .map(|near| format!(", did you mean `{near}`?"))
-            .unwrap_or_else(|| ".".to_owned()),
-        known: MODELS.iter().map(|spec| spec.name).collect::<Vec<_>>().join(", "),
-    })
+    MODELS.iter().find(|spec| spec.name == name).ok_or_else(|| unknown_model(name))
 }
 
 /// The rows of a model that is `width` wide, for sequences of `tokens`.

@@ -5,6 +5,7 @@ use firebrick_augment::{Geometry, Interpolation, Normalization, Preprocess};
 use crate::ZooError;
 use crate::architectures::FAMILIES;
 use crate::graph::Graph;
+use crate::sequence_spec::sequence_models;
 
 /// What an architecture leaves open.
 #[derive(Clone, Debug, PartialEq)]
@@ -198,36 +199,49 @@ pub fn models() -> impl Iterator<Item = &'static ModelSpec> {
 ///
 /// # Errors
 ///
-/// [`ZooError::UnknownModel`], with the nearest name if one is near.
+/// [`ZooError::UnknownModel`], with the nearest names if any are near.
 pub fn find(name: &str) -> Result<&'static ModelSpec, ZooError> {
-    models().find(|spec| spec.name == name).ok_or_else(|| ZooError::UnknownModel {
-        name: name.to_owned(),
-        nearest: nearest(name, models().map(|spec| spec.name))
-            .map(|near| format!(", did you mean `{near}`?"))
-            .unwrap_or_else(|| ".".to_owned()),
-        known: models().map(|spec| spec.name).collect::<Vec<_>>().join(", "),
-    })
+    models().find(|spec| spec.name == name).ok_or_else(|| unknown_model(name))
 }
 
-/// The candidate most like `name`, if it is like it at all.
-pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    candidates
-        .into_iter()
-        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
-        .filter(|(likeness, _)| *likeness > 0.75)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
+/// The error for a name that no model has, of images or of sequences.
+pub(crate) fn unknown_model(name: &str) -> ZooError {
+    let known = models().map(|spec| spec.name).chain(sequence_models().iter().map(|spec| spec.name));
+    let nearest = match nearest(name, known)[..] {
+        [] => ".".to_owned(),
+        [near] => format!(", did you mean `{near}`?"),
+        [near, ref others @ ..] => {
+            format!(", did you mean `{near}`? Near it are `{}`.", others.join("` and `"))
+        }
+    };
+    ZooError::UnknownModel { name: name.to_owned(), nearest }
+}
+
+/// Up to three candidates that are like `name`, the most alike first.
+pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    const SHOWN: usize = 3;
+    let likeness = |candidate: &'a str| (strsim::jaro_winkler(name, candidate), candidate);
+    let mut alike: Vec<_> =
+        candidates.into_iter().map(likeness).filter(|(likeness, _)| *likeness > 0.75).collect();
+    alike.sort_by(|a, b| b.0.total_cmp(&a.0));
+    alike.into_iter().take(SHOWN).map(|(_, candidate)| candidate).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::CreateOptions;
+    use crate::{CreateOptions, find_sequence};
 
     #[test]
     fn a_misspelt_name_is_told_its_neighbour() {
         let message = find("mobilnet_v2").expect_err("misspelt").to_string();
-        assert!(message.contains("did you mean `mobilenet_v2`"), "{message}");
+        assert!(message.contains("did you mean `mobilenet_v2`?"), "{message}");
+        // Of images or of sequences, whichever it was meant for; and no list of a hundred names.
+        let of_images = find("gpt3_175").expect_err("misspelt").to_string();
+        let of_sequences = find_sequence("regnet_y_4gf").expect_err("there is none").to_string();
+        assert!(of_images.contains("did you mean `gpt3_175b`?"), "{of_images}");
+        assert!(of_sequences.contains("did you mean `regnet_y_"), "{of_sequences}");
+        assert!(of_sequences.len() < 160, "{of_sequences}");
         let message = find("zzz").expect_err("unlike any").to_string();
         assert!(!message.contains("did you mean"), "{message}");
     }

@@ -5,7 +5,7 @@
 use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig, Embedding, Linear};
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
-use firebrick_autodiff::{AttentionOptions, attention, layer_norm, linear};
+use firebrick_autodiff::{AttentionOptions, attention, embedding, layer_norm, linear};
 use firebrick_nn::loss::token_cross_entropy;
 use firebrick_nn::{
     Activation, AttentionMask, DecoderLayer, Initializer, LayerError, MultiHeadAttention, Norm,
@@ -364,7 +364,7 @@ impl Transformer {
         let TransformerConfig { context, width, .. } = self.config;
         let end = before + tokens;
         assert!(end <= context, "a sequence of {end} tokens is longer than the model's context of {context}");
-        let x = table.forward(ids) * (width as f64).sqrt();
+        let x = embedding(table.weight.val(), ids) * (width as f64).sqrt();
         let positions = sinusoidal_positions(end, width, &x.device()).narrow(0, before, tokens);
         self.dropout.forward(x + positions.unsqueeze())
     }

@@ -7,6 +7,7 @@ mod agreement;
 mod arrange;
 mod attention;
 mod cross_entropy;
+mod embedding;
 mod layer_norm;
 mod linear;
 mod pool;

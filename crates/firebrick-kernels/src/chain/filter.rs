@@ -225,7 +225,7 @@ impl Filter {
         let most_rows = bands.clone().map(|band| self.arriving_rows(&band).len()).max().unwrap_or(0);
         let phases = self.phases();
         // A part for every image, summed in their order below.
-        let mut partials = Pooled::zeroed(self.batch * planes * taps * lanes);
+        let mut partials = Pooled::take(self.batch * planes * taps * lanes);
         partials.par_chunks_exact_mut(taps * lanes).enumerate().for_each_init(
             || Scratch {
                 arriving: Pooled::take(most_rows * self.arriving_row()),
@@ -236,6 +236,7 @@ impl Filter {
             |scratch, (unit, sums)| {
                 let (image, plane) = (unit / planes, unit % planes);
                 let Scratch { arriving: rows, seen, phase, gradient: unasked } = scratch;
+                sums.fill(0.0);
                 for (index, band) in bands.clone().enumerate() {
                     let pixels = band.start * self.input.width..band.end * self.input.width;
                     let len = pixels.len() * lanes;

@@ -7,7 +7,7 @@ use super::outer::Outer;
 use super::patches::Patches;
 use super::tiles::{Tiles, chunks};
 use crate::activation::Finish;
-use crate::buffer::Shared;
+use crate::buffer::{Shared, by_blocks};
 use crate::layout::Blocked;
 use crate::pack::{self, Elements, PackedConv};
 use crate::params::ConvShape;
@@ -229,9 +229,10 @@ impl Matrix {
 
         let partial = Outer::result_len(self.output.planes(), columns, lanes);
         let chunks = chunks(self.units(&tiles));
-        let mut partials = Pooled::zeroed(chunks.len() * partial);
+        let mut partials = Pooled::take(chunks.len() * partial);
         let tasks: Vec<_> = chunks.zip(partials.chunks_exact_mut(partial)).collect();
         tasks.into_par_iter().with_max_len(1).for_each(|(units, sums)| {
+            sums.fill(0.0);
             let mut scratch = self.scratch(&input, &tiles, true, departing.is_some());
             for unit in units {
                 let Scratch { matrix, arriving: dy, windows, image: seen, image_gradient } = &mut scratch;
@@ -298,8 +299,7 @@ impl Matrix {
         let width = self.columns() * self.input.lanes;
         let per_output = len / self.conv.out_channels;
         let places = self.patches.as_ref().map(|patches| patches.weights(self.conv.kernel));
-        let mut gradient = vec![0.0; len];
-        gradient.par_chunks_exact_mut(per_output).enumerate().for_each(|(output, gradient)| {
+        by_blocks(len, per_output, (0..self.conv.out_channels).into_par_iter(), |output, gradient| {
             for partial in partials.chunks_exact(partial) {
                 let row = &partial[output * width..][..width];
                 match &places {
@@ -313,8 +313,7 @@ impl Matrix {
                     }
                 }
             }
-        });
-        gradient
+        })
     }
 }
 

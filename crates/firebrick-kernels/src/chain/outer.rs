@@ -103,6 +103,12 @@ unsafe fn rows<S: Simd, const M: usize, const N: usize>(
                 unsafe {
                     let left = job.left.as_ptr().add(row / lanes * job.left_plane + row % lanes);
                     let right = job.right.as_ptr().add(first * job.right_plane);
+                    let at = |m: usize, n: usize| (row + m) * job.result_row + (first + n) * lanes;
+                    for m in 0..M {
+                        for n in 0..N {
+                            simd.prefetch_near(result.as_ptr().wrapping_add(at(m, n)));
+                        }
+                    }
                     let mut sums = [[simd.splat(0.0); N]; M];
                     for &(left_start, right_start) in job.starts {
                         let (mut left, mut right) = (left.add(left_start), right.add(right_start));
@@ -123,8 +129,7 @@ unsafe fn rows<S: Simd, const M: usize, const N: usize>(
                     }
                     for m in 0..M {
                         for n in 0..N {
-                            let at =
-                                result.as_mut_ptr().add((row + m) * job.result_row + (first + n) * lanes);
+                            let at = result.as_mut_ptr().add(at(m, n));
                             simd.store(at, simd.add(simd.load(at), sums[m][n]));
                         }
                     }

@@ -525,7 +525,16 @@ fn gives_the_same_bytes_for_any_number_of_threads() {
         &[unit(5, 24, 1, Activation::Silu), grouped([24, 36], 4, 3, 1), unit(36, 5, 1, Activation::None)],
         true,
     );
-    for spec in [spec, wide, in_groups] {
+    // Of many weights: as many pieces as there are threads share the pixels of all images.
+    let heavy = chain(
+        &[
+            unit(5, 512, 1, Activation::Silu),
+            unit(512, 520, 1, Activation::Relu),
+            unit(520, 5, 1, Activation::None),
+        ],
+        true,
+    );
+    for spec in [spec, wide, in_groups, heavy] {
         gives_the_same_bytes(&spec);
     }
 }

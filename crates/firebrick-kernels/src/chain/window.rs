@@ -277,6 +277,13 @@ impl Window {
         self.taps().map(move |[y, x]| y * whole.row() + x * whole.lanes)
     }
 
+    /// Whether sums lie in the weight's own order: those of one tap, without groups, whose channels fill vectors.
+    pub(crate) fn is_in_order(&self) -> bool {
+        let ConvShape { in_channels, out_channels, kernel, groups, .. } = self.conv;
+        let fill = |channels: usize| channels.is_multiple_of(self.input.lanes);
+        kernel == [1, 1] && groups == 1 && fill(in_channels) && fill(out_channels)
+    }
+
     /// Adds sums `[lanes or fewer outputs, taps, most_read, LANES]` of a block of outputs to the weight, in its order.
     pub(crate) fn unpack(&self, plane: usize, sums: &[f32], weight: &mut [f32]) {
         let ConvShape { in_channels, out_channels, kernel: [height, width], groups, .. } = self.conv;

@@ -13,7 +13,7 @@ use super::outer::Outer;
 use super::patches::Patches;
 use super::tiles::chunks;
 use super::window::{Field, Meetings, Window};
-use crate::buffer::Shared;
+use crate::buffer::{Shared, by_blocks};
 use crate::layout::Blocked;
 use crate::pack::{self, Elements, PackedConv};
 use crate::params::ConvShape;
@@ -93,7 +93,7 @@ impl Windowed {
         if self.whole {
             let fields = self.seen(simd, &input);
             let seen = fields.as_deref().unwrap_or(input.values);
-            each_tile(0..batch * output.pixels()).into_par_iter().with_max_len(1).for_each(|pixels| {
+            shared_tiles(0..batch * output.pixels()).into_par_iter().with_max_len(1).for_each(|pixels| {
                 let first = pixels.start / output.pixels();
                 tile(&seen[first * window.seen.whole.len()..], pixels);
             });
@@ -198,22 +198,25 @@ impl Windowed {
 
         let meetings = window.meetings(0..*batch);
         let row = self.columns();
-        let mut gradient = vec![0.0; weights];
         let per_plane = weights / self.conv.out_channels * S::LANES;
-        gradient.par_chunks_mut(per_plane).with_max_len(1).enumerate().for_each_init(
-            || Pooled::take(S::LANES * row),
-            |sums, (plane, gradient)| {
-                sums.fill(0.0);
+        let planes = (0..output.planes()).into_par_iter().with_max_len(1);
+        let gradient = by_blocks(weights, per_plane, planes, |plane, gradient| {
+            let meet = |sums: &mut [f32]| {
                 let dy = &dy[plane * field.plane()..];
                 self.meet(simd, (dy, plane..plane + 1), seen, &meetings, BATCH_BAND_PIXELS, sums);
-                window.unpack(plane, sums, gradient);
-            },
-        );
+            };
+            if window.is_in_order() {
+                return meet(gradient);
+            }
+            let mut sums = Pooled::zeroed(S::LANES * row);
+            meet(&mut sums);
+            window.unpack(plane, &sums, gradient);
+        });
 
         let Some((departing, back)) = back else { return gradient };
         match back {
             Back::Window(packed) => {
-                each_tile(0..batch * self.input.pixels()).into_par_iter().with_max_len(1).for_each(
+                shared_tiles(0..batch * self.input.pixels()).into_par_iter().with_max_len(1).for_each(
                     |pixels| {
                         let first = pixels.start / self.input.pixels();
                         // SAFETY: tiles are disjoint.
@@ -249,9 +252,10 @@ impl Windowed {
         let meetings = window.meetings(0..1);
         let partial = planes * S::LANES * row;
         let chunks = chunks(*batch);
-        let mut partials = Pooled::zeroed(chunks.len() * partial);
+        let mut partials = Pooled::take(chunks.len() * partial);
         let tasks: Vec<_> = chunks.zip(partials.chunks_exact_mut(partial)).collect();
         tasks.into_par_iter().with_max_len(1).for_each(|(images, sums)| {
+            sums.fill(0.0);
             let mut seen = Pooled::zeroed(window.seen.whole.len());
             let mut dy = Pooled::zeroed(window.arriving.whole.len());
             for image in images {
@@ -277,14 +281,13 @@ impl Windowed {
             }
         });
 
-        let mut gradient = vec![0.0; weights];
         let per_plane = weights / self.conv.out_channels * S::LANES;
-        gradient.par_chunks_mut(per_plane).with_max_len(1).enumerate().for_each(|(plane, gradient)| {
+        let planes = (0..planes).into_par_iter().with_max_len(1);
+        by_blocks(weights, per_plane, planes, |plane, gradient| {
             for partial in partials.chunks_exact(partial) {
                 window.unpack(plane, &partial[plane * S::LANES * row..][..S::LANES * row], gradient);
             }
-        });
-        gradient
+        })
     }
 
     /// Values of a row of the weight's gradient while it is summed: `[taps, input planes that an output reads, LANES]`.
@@ -395,6 +398,18 @@ impl Windowed {
 /// Pieces of at most [`TILE_PIXELS`] pixels, nearly equal.
 fn each_tile(pixels: Range<usize>) -> Vec<Range<usize>> {
     let count = pixels.len().div_ceil(TILE_PIXELS);
+    in_pieces(pixels, count)
+}
+
+/// Likewise, as many for each thread: the last stages of a network are a few pieces, and some threads would wait for the others'. A pixel's
+/// value is the same in any piece.
+fn shared_tiles(pixels: Range<usize>) -> Vec<Range<usize>> {
+    let count = pixels.len().div_ceil(TILE_PIXELS).next_multiple_of(rayon::current_num_threads());
+    let count = count.min(pixels.len());
+    in_pieces(pixels, count)
+}
+
+fn in_pieces(pixels: Range<usize>, count: usize) -> Vec<Range<usize>> {
     let at = |index: usize| pixels.start + pixels.len() * index / count;
     (0..count).map(|index| at(index)..at(index + 1)).collect()
 }
@@ -543,6 +558,9 @@ mod tests {
             (conv([17, 16], [5, 3], [1, 1], [[2, 1], [0, 1]]), 1, [9, 6]),
             (conv([16, 40], [1, 1], [2, 2], [[0; 2]; 2]), 2, [6, 5]),
             (conv([24, 24], [1, 1], [1, 1], [[0; 2]; 2]), 5, [3, 3]),
+            // Whose weight's gradient is summed in its own order; also with a stride.
+            (conv([32, 48], [1, 1], [1, 1], [[0; 2]; 2]), 3, [5, 7]),
+            (conv([48, 16], [1, 1], [2, 2], [[0; 2]; 2]), 2, [6, 5]),
             // More pixels than a tile and than a band.
             (conv([16, 16], [3, 3], [1, 1], [[1, 1]; 2]), 2, [30, 31]),
             (conv([16, 17], [2, 2], [1, 2], [[0, 1], [1, 0]]), 2, [24, 26]),

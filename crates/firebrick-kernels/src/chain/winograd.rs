@@ -11,7 +11,7 @@ use super::memory::Pooled;
 use super::operand::{Arriving, Departing, Operand};
 use super::outer::Outer;
 use crate::activation::Finish;
-use crate::buffer::Shared;
+use crate::buffer::{Shared, by_blocks};
 use crate::layout::Blocked;
 use crate::pack::panels_of;
 use crate::params::ConvShape;
@@ -27,7 +27,7 @@ use std::ops::Range;
 /// Fewest channels on each side for which the transforms pay.
 const LEAST_CHANNELS: usize = 16;
 /// Fewest tiles of a batch for which four times the weights pay.
-const LEAST_TILES: usize = 32;
+const LEAST_TILES: usize = 48;
 /// What transformed values may take of the last cache: at least those of one image.
 const GROUP_BYTES: usize = 12 << 20;
 /// Larger images would leave the cache.
@@ -368,21 +368,14 @@ impl Winograd {
         let lanes = S::LANES;
         let (row, inputs) = (self.input.planes() * lanes, self.conv.in_channels);
         let stride = sums.len() / PLACES;
-        let mut gradient = vec![0.0; weights];
-        gradient.par_chunks_exact_mut(9 * inputs).enumerate().for_each_init(
-            || vec![0.0; 9 * lanes],
-            |taps, (output, gradient)| {
-                for (plane, gradient) in gradient.chunks_mut(9 * lanes).enumerate() {
-                    filter_gradients(simd, &sums[output * row + plane * lanes..], stride, taps);
-                    for (lane, filter) in gradient.chunks_exact_mut(9).enumerate() {
-                        filter
-                            .iter_mut()
-                            .enumerate()
-                            .for_each(|(tap, value)| *value = taps[tap * lanes + lane]);
-                    }
+        by_blocks(weights, 9 * inputs, (0..self.conv.out_channels).into_par_iter(), |output, gradient| {
+            let mut taps = vec![0.0; 9 * lanes];
+            for (plane, gradient) in gradient.chunks_mut(9 * lanes).enumerate() {
+                filter_gradients(simd, &sums[output * row + plane * lanes..], stride, &mut taps);
+                for (lane, filter) in gradient.chunks_exact_mut(9).enumerate() {
+                    filter.iter_mut().enumerate().for_each(|(tap, value)| *value = taps[tap * lanes + lane]);
                 }
-            },
-        );
-        gradient
+            }
+        })
     }
 }

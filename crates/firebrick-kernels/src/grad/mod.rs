@@ -7,6 +7,7 @@
 
 mod arrange;
 mod attention;
+mod embedding;
 mod lanes;
 mod layer_norm;
 mod linear;
@@ -24,6 +25,7 @@ pub use attention::{
     Attention, AttentionGradients, AttentionResult, AttentionShape, MASKED, RowOrder, ScoreBias, Tokens,
     attention, attention_backward, packed_attention_backward, packed_tokens,
 };
+pub use embedding::{embedding, embedding_backward};
 pub(crate) use lanes::{read, write};
 pub use layer_norm::{LayerNorm, LayerNormGradients, layer_norm, layer_norm_backward};
 pub use linear::{Linear, LinearGradients, Weight, linear, linear_backward};

@@ -2,6 +2,7 @@
 
 use super::lanes;
 use crate::SimdLevel;
+use crate::buffer::by_blocks;
 use crate::chain::Work;
 use crate::simd::Simd;
 use rayon::prelude::*;
@@ -155,20 +156,18 @@ pub fn max_pool(level: SimdLevel, x: &[f32], shape: &PoolShape) -> MaxPool {
 pub fn max_pool_backward(grad: &[f32], pixel: &[u32], shape: &PoolShape) -> Vec<f32> {
     shape.check("max_pool", shape.input_len(), grad.len());
     shape.check("max_pool", shape.input_len(), pixel.len());
-    let mut input = vec![0.0; shape.input_len()];
-    if input.is_empty() || grad.is_empty() {
-        return input;
+    if shape.input_len() == 0 || grad.is_empty() {
+        return vec![0.0; shape.input_len()];
     }
     let pooled = grad.par_chunks(shape.pooled()).zip(pixel.par_chunks(shape.pooled()));
-    input.par_chunks_mut(shape.image()).zip(pooled).for_each(|(image, (grad, pixel))| {
+    by_blocks(shape.input_len(), shape.image(), pooled, |(grad, pixel), image| {
         let windows = grad.chunks_exact(shape.channels).zip(pixel.chunks_exact(shape.channels));
         for (grad, pixel) in windows {
             for (channel, (grad, pixel)) in grad.iter().zip(pixel).enumerate() {
                 image[*pixel as usize * shape.channels + channel] += grad;
             }
         }
-    });
-    input
+    })
 }
 
 struct Average<'a> {
@@ -182,11 +181,11 @@ impl Work for Average<'_> {
 
     fn run<S: Simd>(self, simd: S) -> Vec<f32> {
         let shape = self.shape;
-        let mut output = vec![0.0; shape.output_len()];
-        if output.is_empty() {
-            return output;
+        if shape.output_len() == 0 {
+            return Vec::new();
         }
-        output.par_chunks_mut(shape.row()).enumerate().for_each(|(index, output)| {
+        let rows = (0..shape.batch * shape.height.output()).into_par_iter();
+        by_blocks(shape.output_len(), shape.row(), rows, |index, output| {
             let (image, row) = (index / shape.height.output(), index % shape.height.output());
             let image = &self.x[image * shape.image()..(image + 1) * shape.image()];
             let rows = &shape.height.windows[row];
@@ -215,8 +214,7 @@ impl Work for Average<'_> {
                     }
                 },
             );
-        });
-        output
+        })
     }
 }
 
@@ -236,12 +234,11 @@ impl Work for AverageBackward<'_> {
 
     fn run<S: Simd>(self, simd: S) -> Vec<f32> {
         let shape = self.shape;
-        let mut input = vec![0.0; shape.input_len()];
-        if input.is_empty() || self.grad.is_empty() {
-            return input;
+        if shape.input_len() == 0 || self.grad.is_empty() {
+            return vec![0.0; shape.input_len()];
         }
         let pooled = self.grad.par_chunks(shape.pooled());
-        input.par_chunks_mut(shape.image()).zip(pooled).for_each(|(image, grad)| {
+        by_blocks(shape.input_len(), shape.image(), pooled, |grad, image| {
             simd.vectorize(
                 #[inline(always)]
                 || {
@@ -262,8 +259,7 @@ impl Work for AverageBackward<'_> {
                     }
                 },
             );
-        });
-        input
+        })
     }
 }
 

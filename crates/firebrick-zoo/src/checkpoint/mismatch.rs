@@ -61,7 +61,7 @@ impl fmt::Display for Mismatch {
         if !self.missing.is_empty() {
             writeln!(f, "  {} missing:", self.missing.len())?;
             for name in self.missing.iter().take(LISTED) {
-                match nearest(name, extra.iter().copied()) {
+                match nearest(name, extra.iter().copied()).first() {
                     Some(near) => writeln!(f, "    {name} (the file has {near})")?,
                     None => writeln!(f, "    {name}")?,
                 }
