@@ -39,12 +39,16 @@ fn reference<B: Backend>(table: FloatTensor<B>, ids: IntTensor<B>) -> FloatTenso
     B::float_reshape(B::float_select(table, 0, ids), Shape::from(shape))
 }
 
-/// The ids, read from the tensor.
-fn ids_of<B: Backend>(ids: &IntTensor<B>) -> Vec<usize> {
+/// The ids, read from the tensor; each is one of `rows`.
+fn ids_of<B: Backend>(ids: &IntTensor<B>, rows: usize) -> Vec<usize> {
+    let [_, places]: [usize; 2] = ids.shape().dims();
     let data = read_sync(B::int_into_data(ids.clone())).unwrap_or_else(|e| panic!("embedding: {e}"));
     let ids = data.try_to_vec_as::<i64>().expect("integers");
-    let row = |(place, id): (usize, i64)| {
-        usize::try_from(id).unwrap_or_else(|_| panic!("embedding: id {id} at place {place}"))
+    let row = |(index, id): (usize, i64)| {
+        usize::try_from(id).ok().filter(|&row| row < rows).unwrap_or_else(|| {
+            let (of_batch, place) = (index / places, index % places);
+            panic!("embedding: id {id} at place [{of_batch}, {place}], of a table of {rows} rows")
+        })
     };
     ids.into_iter().enumerate().map(row).collect()
 }
@@ -53,9 +57,9 @@ fn host<B: HostBackend>(
     table: &FloatTensor<B>,
     ids: &IntTensor<B>,
 ) -> Option<(FloatTensor<B>, Arc<[usize]>)> {
-    let (device, shape) = (table.device(), shape_of::<B>(table, ids));
+    let (device, shape, [rows, _]) = (table.device(), shape_of::<B>(table, ids), table.shape().dims());
     let table = B::host(table)?;
-    let ids = ids_of::<B>(ids);
+    let ids = ids_of::<B>(ids, rows);
     let found = grad::embedding(&table.row_major(), shape[2], &ids);
     Some((B::from_host(found, &shape, &[0, 1, 2], &device), ids.into()))
 }

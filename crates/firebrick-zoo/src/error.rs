@@ -8,11 +8,11 @@ use crate::Mismatch;
 #[derive(Debug, thiserror::Error)]
 pub enum ZooError {
     /// A name that no model of the zoo has.
-    #[error("unknown model `{name}`{nearest} `firebrick models` lists all")]
+    #[error("unknown model `{name}`{nearest} `firebrick models` lists all names")]
     UnknownModel {
         /// What was asked for.
         name: String,
-        /// `, did you mean ...?`, perhaps with further names, or a full stop.
+        /// What stands behind the name: `, did you mean ...?`, where else it is found, or a full stop.
         nearest: String,
     },
     /// The architecture has no published weights here.

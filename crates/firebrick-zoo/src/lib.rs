@@ -35,6 +35,8 @@ mod bert;
 mod bert_heads;
 mod checkpoint;
 mod classifier;
+#[cfg(feature = "download")]
+mod download;
 mod error;
 mod frozen_bert;
 mod gpt;

@@ -278,9 +278,13 @@ pub(crate) fn temporary_beside(path: &Path) -> Result<NamedTempFile, ZooError> {
 pub(crate) fn publish(file: NamedTempFile, path: &Path) -> Result<(), ZooError> {
     file.as_file().sync_all().map_err(ZooError::io(path, "write"))?;
     file.persist(path).map_err(|error| ZooError::io(path, "write")(error.error))?;
-    // Not every system can open a folder; the name is in place either way.
+    sync_folder(path);
+    Ok(())
+}
+
+/// Writes down that a file has its name. Not every system can open a folder; the name is in place either way.
+pub(crate) fn sync_folder(path: &Path) {
     if let Some(Ok(folder)) = path.parent().map(File::open) {
         let _ = folder.sync_all();
     }
-    Ok(())
 }

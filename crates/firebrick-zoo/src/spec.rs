@@ -206,12 +206,19 @@ pub fn find(name: &str) -> Result<&'static ModelSpec, ZooError> {
 
 /// The error for a name that no model has, of images or of sequences.
 pub(crate) fn unknown_model(name: &str) -> ZooError {
-    let known = models().map(|spec| spec.name).chain(sequence_models().iter().map(|spec| spec.name));
-    let nearest = match nearest(name, known)[..] {
-        [] => ".".to_owned(),
-        [near] => format!(", did you mean `{near}`?"),
-        [near, ref others @ ..] => {
-            format!(", did you mean `{near}`? Near it are `{}`.", others.join("` and `"))
+    let of_images: Vec<&str> = models().map(|spec| spec.name).collect();
+    let of_sequences: Vec<&str> = sequence_models().iter().map(|spec| spec.name).collect();
+    let nearest = if of_images.contains(&name) {
+        ": it is a model of images, which `find` finds.".to_owned()
+    } else if of_sequences.contains(&name) {
+        ": it is a model of sequences, which `find_sequence` finds.".to_owned()
+    } else {
+        match nearest(name, of_images.into_iter().chain(of_sequences))[..] {
+            [] => ".".to_owned(),
+            [near] => format!(", did you mean `{near}`?"),
+            [near, ref others @ ..] => {
+                format!(", did you mean `{near}`? Similar names: `{}`.", others.join("`, `"))
+            }
         }
     };
     ZooError::UnknownModel { name: name.to_owned(), nearest }
@@ -237,13 +244,24 @@ mod tests {
         let message = find("mobilnet_v2").expect_err("misspelt").to_string();
         assert!(message.contains("did you mean `mobilenet_v2`?"), "{message}");
         // Of images or of sequences, whichever it was meant for; and no list of a hundred names.
-        let of_images = find("gpt3_175").expect_err("misspelt").to_string();
-        let of_sequences = find_sequence("regnet_y_4gf").expect_err("there is none").to_string();
-        assert!(of_images.contains("did you mean `gpt3_175b`?"), "{of_images}");
-        assert!(of_sequences.contains("did you mean `regnet_y_"), "{of_sequences}");
-        assert!(of_sequences.len() < 160, "{of_sequences}");
-        let message = find("zzz").expect_err("unlike any").to_string();
-        assert!(!message.contains("did you mean"), "{message}");
+        let lists = "`firebrick models` lists all names";
+        for (name, expected) in [
+            ("gpt3_175", ", did you mean `gpt3_175b`? Similar names: `gpt3_13b`, `gpt3_2.7b`."),
+            ("bert", ", did you mean `bert_base`? Similar names: `bert_large`."),
+            ("vit_s_16", ", did you mean `vit_b_16`? Similar names: `vit_l_16`, `vit_h_14`."),
+            ("zzz", "."),
+        ] {
+            for error in [find(name).expect_err("misspelt"), find_sequence(name).expect_err("misspelt")] {
+                assert_eq!(error.to_string(), format!("unknown model `{name}`{expected} {lists}"));
+            }
+        }
+        let message = find("gpt2").expect_err("of sequences").to_string();
+        assert_eq!(
+            message,
+            format!("unknown model `gpt2`: it is a model of sequences, which `find_sequence` finds. {lists}")
+        );
+        let message = find_sequence("resnet50").expect_err("of images").to_string();
+        assert!(message.contains("a model of images, which `find` finds"), "{message}");
     }
 
     #[test]

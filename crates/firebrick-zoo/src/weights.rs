@@ -2,12 +2,14 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use sha2::{Digest, Sha256};
 
+#[cfg(feature = "download")]
+use crate::download::download;
 use crate::{Checkpoint, Classifier, CreateOptions, ModelSpec, WeightsSpec, ZooError, create};
 
 /// Told of a download: bytes so far, bytes in all.
@@ -76,9 +78,8 @@ pub fn locate(weights: &WeightsSpec, folder: &Path, progress: Progress<'_>) -> R
     let path = folder.join(weights.file);
     match File::open(&path) {
         Ok(mut file) => {
-            let mut hashed = Hashed { inner: std::io::sink(), hash: Sha256::new() };
-            copy(&mut file, &mut hashed, weights.bytes, progress).map_err(ZooError::io(&path, "read"))?;
-            check_hash(&path, &hex(&hashed.hash.finalize()), weights)?;
+            let hash = hash_of(&mut file, weights.bytes, progress).map_err(ZooError::io(&path, "read"))?;
+            check_hash(&path, &hash, weights)?;
             Ok(path)
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => download(weights, &path, progress),
@@ -86,7 +87,18 @@ pub fn locate(weights: &WeightsSpec, folder: &Path, progress: Progress<'_>) -> R
     }
 }
 
-fn check_hash(path: &Path, found: &str, weights: &WeightsSpec) -> Result<(), ZooError> {
+/// The hash of a file from where it stands, in hexadecimal.
+pub(crate) fn hash_of(file: &mut dyn Read, expected: u64, progress: Progress<'_>) -> std::io::Result<String> {
+    let mut hash = Sha256::new();
+    let mut hashed = |bytes: &[u8]| {
+        hash.update(bytes);
+        Ok(())
+    };
+    copy(file, &mut hashed, 0, expected, progress)?;
+    Ok(hex(&hash.finalize()))
+}
+
+pub(crate) fn check_hash(path: &Path, found: &str, weights: &WeightsSpec) -> Result<(), ZooError> {
     match weights.sha256.len() >= 8 && found.starts_with(weights.sha256) {
         true => Ok(()),
         false => Err(ZooError::WrongHash {
@@ -104,21 +116,22 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Copies at most `expected` bytes and one more, so that a longer file fails its hash instead of filling the disk.
-fn copy(
+/// Hands on what is behind the first `done` of `expected` bytes, and at most one more, so that a longer file fails its hash instead of
+/// filling the disk.
+pub(crate) fn copy(
     from: &mut dyn Read,
-    to: &mut dyn Write,
+    to: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
+    mut done: u64,
     expected: u64,
     progress: Progress<'_>,
 ) -> std::io::Result<()> {
-    let mut from = from.take(expected + 1);
+    let mut from = from.take((expected + 1).saturating_sub(done));
     let mut buffer = vec![0; 1 << 16];
-    let mut done = 0;
     loop {
         match from.read(&mut buffer)? {
             0 => return Ok(()),
             count => {
-                to.write_all(&buffer[..count])?;
+                to(&buffer[..count])?;
                 done += count as u64;
                 progress(done, expected);
             }
@@ -131,56 +144,12 @@ fn download(weights: &WeightsSpec, path: &Path, _: Progress<'_>) -> Result<PathB
     Err(ZooError::NotFound { url: weights.url.to_owned(), path: path.to_owned() })
 }
 
-#[cfg(feature = "download")]
-fn download(weights: &WeightsSpec, path: &Path, progress: Progress<'_>) -> Result<PathBuf, ZooError> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let failed = |reason: String| ZooError::Download {
-        url: weights.url.to_owned(),
-        reason,
-        path: path.to_owned(),
-        flag: "--weights",
-    };
-    tracing::info!(url = weights.url, "downloading weights");
-    let agent = ureq::Agent::config_builder()
-        .timeout_connect(Some(std::time::Duration::from_secs(20)))
-        .build()
-        .new_agent();
-    let mut response = agent.get(weights.url).call().map_err(|error| failed(error.to_string()))?;
-
-    std::fs::create_dir_all(folder).map_err(ZooError::io(folder, "make the folder"))?;
-    let mut file = crate::package::temporary_beside(path)?;
-    let mut hashed = Hashed { inner: file.as_file_mut(), hash: Sha256::new() };
-    copy(&mut response.body_mut().as_reader(), &mut hashed, weights.bytes, progress)
-        .map_err(|error| failed(error.to_string()))?;
-    let found = hex(&hashed.hash.finalize());
-    check_hash(path, &found, weights)?;
-    crate::package::publish(file, path)?;
-    Ok(path.to_owned())
-}
-
-/// A writer and the hash of what was written to it.
-struct Hashed<W> {
-    inner: W,
-    hash: Sha256,
-}
-
-impl<W: Write> Write for Hashed<W> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.inner.write_all(bytes)?;
-        self.hash.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.inner.flush()
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn spec(url: &'static str) -> WeightsSpec {
+    /// Five bytes at an address.
+    pub(crate) fn spec(url: &'static str) -> WeightsSpec {
         WeightsSpec {
             name: "test",
             file: "test.pth",
@@ -203,55 +172,6 @@ mod tests {
             let error =
                 locate(&spec("http://127.0.0.1:9/"), folder.path(), &mut |_, _| ()).expect_err("wrong bytes");
             assert!(matches!(error, ZooError::WrongHash { .. }), "{error}");
-        }
-    }
-
-    #[cfg(feature = "download")]
-    mod download {
-        use super::*;
-        use std::net::TcpListener;
-
-        /// Serves `body` once and returns its address.
-        fn serve(body: &'static [u8]) -> String {
-            let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-            let address = listener.local_addr().expect("bound");
-            std::thread::spawn(move || {
-                let (mut stream, _) = listener.accept().expect("a client");
-                let _ = stream.read(&mut [0; 4096]);
-                let head =
-                    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
-                let _ = stream.write_all(head.as_bytes());
-                let _ = stream.write_all(body);
-            });
-            format!("http://{address}/test.pth")
-        }
-
-        #[test]
-        fn a_download_is_checked_and_kept() {
-            let folder = tempfile::tempdir().expect("temporary folder");
-            let url = serve(b"right").leak();
-            let mut seen = 0;
-            let path =
-                locate(&spec(url), &folder.path().join("new"), &mut |done, _| seen = done).expect("served");
-            assert_eq!((std::fs::read(path).expect("kept"), seen), (b"right".to_vec(), 5));
-        }
-
-        #[test]
-        fn wrong_bytes_are_not_kept() {
-            let folder = tempfile::tempdir().expect("temporary folder");
-            let error = locate(&spec(serve(b"wrong").leak()), folder.path(), &mut |_, _| ())
-                .expect_err("wrong bytes");
-            assert!(matches!(error, ZooError::WrongHash { .. }), "{error}");
-            assert_eq!(std::fs::read_dir(folder.path()).expect("folder").count(), 0);
-        }
-
-        #[test]
-        fn offline_says_where_to_put_the_file() {
-            let folder = tempfile::tempdir().expect("temporary folder");
-            let message = locate(&spec("http://127.0.0.1:9/test.pth"), folder.path(), &mut |_, _| ())
-                .expect_err("nothing listens there")
-                .to_string();
-            assert!(message.contains("test.pth") && message.contains("--weights"), "{message}");
         }
     }
 }

@@ -46,14 +46,14 @@ fn its_gradient_is_that_of_differences() {
 }
 
 #[test]
-#[should_panic(expected = "embedding: id 3 at place 1, of a table of 3 rows")]
+#[should_panic(expected = "embedding: id 3 at place [1, 0], of a table of 3 rows")]
 fn refuses_an_id_that_does_not_exist() {
     let device = Device::ndarray();
-    embedding(Tensor::zeros([3, 2], &device), Tensor::from_ints([[2, 3]], &device));
+    embedding(Tensor::zeros([3, 2], &device), Tensor::from_ints([[2, 0], [3, 1]], &device));
 }
 
 #[test]
-#[should_panic(expected = "embedding: id -1 at place 0")]
+#[should_panic(expected = "embedding: id -1 at place [0, 0], of a table of 3 rows")]
 fn refuses_a_negative_id() {
     let device = Device::ndarray();
     embedding(Tensor::zeros([3, 2], &device), Tensor::from_ints([[-1]], &device));

@@ -26,8 +26,9 @@ use std::ops::Range;
 
 /// Fewest channels on each side for which the transforms pay.
 const LEAST_CHANNELS: usize = 16;
-/// Fewest tiles of a batch for which four times the weights pay.
-const LEAST_TILES: usize = 48;
+/// Fewest tiles of a batch for which four times the weights pay: few weights stay in a cache, 512 channels' on each side take 75 MB.
+const LEAST_TILES: usize = 32;
+const LEAST_TILES_OF_MANY_CHANNELS: usize = 64;
 /// What transformed values may take of the last cache: at least those of one image.
 const GROUP_BYTES: usize = 12 << 20;
 /// Larger images would leave the cache.
@@ -84,8 +85,10 @@ impl Winograd {
     pub(crate) fn new(conv: ConvShape, batch: usize, input: Blocked, output: Blocked) -> Option<Self> {
         Self::of_any_size(conv, batch, input, output).filter(|this| {
             let tiles = this.tiles().range.len();
-            conv.in_channels.min(conv.out_channels) >= LEAST_CHANNELS
-                && batch * tiles >= LEAST_TILES
+            let channels = conv.in_channels.min(conv.out_channels);
+            let least = (channels / 8).clamp(LEAST_TILES, LEAST_TILES_OF_MANY_CHANNELS);
+            channels >= LEAST_CHANNELS
+                && batch * tiles >= least
                 && Self::bytes(tiles, input, output) <= MOST_BYTES
         })
     }

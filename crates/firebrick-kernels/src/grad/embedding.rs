@@ -8,13 +8,13 @@ const TOGETHER: usize = 1 << 14;
 
 /// Whole rows of `width` values that are [`TOGETHER`], at least one.
 fn rows_together(width: usize) -> usize {
-    (TOGETHER / width.max(1)).max(1)
+    (TOGETHER / width).max(1)
 }
 
 /// The rows of `table`, `[rows, width]`, that `ids` name: `[ids, width]`.
 ///
 /// # Panics
-/// If `table` is no whole number of rows, or a row does not exist.
+/// If `width` is 0, `table` is no whole number of rows, or a row does not exist.
 pub fn embedding(table: &[f32], width: usize, ids: &[usize]) -> Vec<f32> {
     assert!(width > 0 && table.len().is_multiple_of(width), "embedding: a table of broken rows");
     let rows = table.len() / width;
@@ -31,8 +31,9 @@ pub fn embedding(table: &[f32], width: usize, ids: &[usize]) -> Vec<f32> {
 /// their order; zeros for the rows that none did.
 ///
 /// # Panics
-/// If `grad` has another length than `ids` rows, or a row does not exist.
+/// If `width` is 0, `grad` has another length than `ids` rows, or a row does not exist.
 pub fn embedding_backward(grad: &[f32], width: usize, ids: &[usize], rows: usize) -> Vec<f32> {
+    assert!(width > 0, "embedding: a table of empty rows");
     assert_eq!(grad.len(), ids.len() * width, "embedding: gradients of other rows");
     check_ids(ids, rows);
     // Each row's places side by side, in their order: the sort is stable.

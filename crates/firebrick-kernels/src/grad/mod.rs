@@ -1,7 +1,7 @@
 //! Kernels with a backward pass: the arithmetic under `firebrick-autodiff`'s operations.
 //!
 //! Slices in, slices out, `f32`; nothing here knows a tensor. A forward kernel returns, beside its result, the few values
-//! that its backward kernel needs. Every function takes the [`SimdLevel`](crate::SimdLevel) to compute with
+//! that its backward kernel needs. Every function that computes with vectors takes the [`SimdLevel`](crate::SimdLevel) to use
 //! ([`SimdLevel::in_use`](crate::SimdLevel::in_use) is the usual one) and uses rayon's current pool; the results do not depend
 //! on the number of threads, to the last bit.
 
