@@ -129,7 +129,14 @@ impl Part {
     /// Fetches what is behind the first `have` bytes; says what went wrong.
     fn fetch(&mut self, weights: &WeightsSpec, have: u64, progress: Progress<'_>) -> Result<(), String> {
         let have = if have <= weights.bytes { have } else { 0 };
-        tracing::info!(url = weights.url, have, "downloading weights");
+        match have {
+            0 => tracing::info!(url = weights.url, "downloading weights"),
+            _ => tracing::info!(
+                url = weights.url,
+                "downloading what is behind the first {have} of {} bytes",
+                weights.bytes
+            ),
+        }
         let agent = ureq::Agent::config_builder()
             .timeout_connect(Some(PATIENCE))
             .timeout_recv_response(Some(PATIENCE))
