@@ -104,6 +104,7 @@ unsafe fn rows<S: Simd, const M: usize, const N: usize>(
                     let left = job.left.as_ptr().add(row / lanes * job.left_plane + row % lanes);
                     let right = job.right.as_ptr().add(first * job.right_plane);
                     let at = |m: usize, n: usize| (row + m) * job.result_row + (first + n) * lanes;
+                    // Read at the end: by then they have come from the second level.
                     for m in 0..M {
                         for n in 0..N {
                             simd.prefetch_near(result.as_ptr().wrapping_add(at(m, n)));
